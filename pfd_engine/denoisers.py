@@ -32,7 +32,7 @@ def broadcast_sigma(sigma: Sigma, x: Tensor) -> Tensor:
 
 
 class EDMPrecondition:
-    """A network F(x_in, c_noise, condition) as a denoiser: `D = c_skip x + c_out F(c_in x, ln(sigma) / 4)` (arXiv 2206.00364, table 1)."""
+    """A network F(x_in, c_noise, condition) as a denoiser, `D = c_skip x + c_out F(c_in x, ln(sigma) / 4)` (EDM, table 1)."""
 
     def __init__(self, network: Callable[..., Tensor], sigma_data: float, shape: tuple[int, ...]) -> None:
         self.network = network
@@ -48,7 +48,7 @@ class EDMPrecondition:
 
 
 class GaussianDenoiser:
-    """Closed form for N(mean, covariance): `D = mean + C (C + sigma^2 I)^-1 (x - mean)`; mean `(d,)`, covariance `(d, d)` symmetric.
+    """Closed form for N(mean, C): `D = mean + C (C + sigma^2 I)^-1 (x - mean)`; mean `(d,)`, covariance `(d, d)` symmetric.
 
     Computed in float64 from the eigenbasis of C and returned in x's dtype.
     """

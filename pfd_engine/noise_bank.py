@@ -11,7 +11,9 @@ from pfd_engine.noise_ranges import check_seed_range
 
 
 def noise(start: int, stop: int, shape: Sequence[int]) -> Tensor:
-    """Return unit noise `(stop - start, *shape)`, float32 on the CPU: row i is `randn(shape)` of a CPU generator seeded with `start + i`.
+    """Return unit noise `(stop - start, *shape)`, float32 on the CPU.
+
+    Row i is `randn(shape)` of a CPU generator seeded with `start + i`.
 
     Raises ValueError unless `0 <= start <= stop <= 2**32`.
     """

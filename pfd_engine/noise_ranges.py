@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SEED_LIMIT = 2**32
-EVALUATION_SEEDS = range(0, 2**24)
+EVALUATION_SEEDS = range(2**24)
 TRAINING_SEEDS = range(2**30, 2**31)
 HELD_OUT_SEEDS = range(2**31, 2**32)
 

@@ -10,6 +10,7 @@ line and tests then know it.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def sigma_grid(steps: int, sigma_min: float, sigma_max: float, rho: float = RHO)
 @solver(order=1, network_calls=lambda steps: steps)
 def euler(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], condition: object = None) -> Tensor:
     """Euler's method; the deterministic sampler of DDIM (arXiv 2010.02502) in EDM coordinates."""
-    for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, sigma_next in itertools.pairwise(sigmas):
         x = denoiser(x, sigma, condition).lerp(x, sigma_next / sigma)
     return x
 
@@ -72,7 +73,7 @@ def euler(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], condition: obj
 @solver(order=2, network_calls=lambda steps: 2 * steps - 1)
 def heun(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], condition: object = None) -> Tensor:
     """Heun's second-order method (arXiv 2206.00364, algorithm 1 without churn)."""
-    for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, sigma_next in itertools.pairwise(sigmas):
         slope = (x - denoiser(x, sigma, condition)) / sigma
         x_next = x + (sigma_next - sigma) * slope
         if sigma_next > 0:
@@ -87,7 +88,7 @@ def dpmpp_2m(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], condition: 
     """DPM-Solver++ (2M): multistep exponential integrator in ln sigma (arXiv 2211.01095, algorithm 2)."""
     previous: Tensor | None = None
     previous_step = 0.0
-    for sigma, sigma_next in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, sigma_next in itertools.pairwise(sigmas):
         denoised = denoiser(x, sigma, condition)
         step = math.log(sigma / sigma_next) if sigma_next > 0 else math.inf
         if previous is None or math.isinf(step):
