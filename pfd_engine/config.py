@@ -108,12 +108,8 @@ class EvaluateConfig(BaseModel):
     @classmethod
     def _device_is_named(cls, value: str) -> str:
         kind, _, index = value.partition(":")
-        if (
-            kind not in ("auto", "cpu", "cuda", "mps")
-            or (index and not (kind == "cuda" and index.isdecimal()))
-            or value.endswith(":")
-        ):
-            raise ValueError(f"device is {value!r}: give auto, cpu, cuda, cuda:N or mps")
+        if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())) or value.endswith(":"):
+            raise ValueError(f"device is {value!r}: give auto, cpu, cuda or cuda:N")
         return value
 
     @field_validator("target_relative_error")

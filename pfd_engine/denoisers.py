@@ -58,16 +58,12 @@ class GaussianDenoiser:
         self.covariance = torch.as_tensor(covariance, dtype=torch.float64)
         dimension = self.mean.shape[0] if self.mean.ndim == 1 else -1
         if self.mean.ndim != 1 or self.covariance.shape != (dimension, dimension):
-            raise ValueError(
-                f"mean is {tuple(self.mean.shape)} and covariance {tuple(self.covariance.shape)}: give (d,) and (d, d)"
-            )
+            raise ValueError(f"mean is {tuple(self.mean.shape)} and covariance {tuple(self.covariance.shape)}: give (d,) and (d, d)")
         if not torch.allclose(self.covariance, self.covariance.T):
             raise ValueError("covariance is not symmetric: give a symmetric positive semidefinite (d, d) matrix")
         self.eigenvalues, self.basis = torch.linalg.eigh(self.covariance)
         if self.eigenvalues[0] < -1e-9 * self.eigenvalues[-1].abs():
-            raise ValueError(
-                f"covariance has the negative eigenvalue {self.eigenvalues[0]:.3g}: give a positive semidefinite matrix"
-            )
+            raise ValueError(f"covariance has the negative eigenvalue {self.eigenvalues[0]:.3g}: give a positive semidefinite matrix")
         self.eigenvalues = self.eigenvalues.clamp_min(0)
         self.shape = (dimension,)
 

@@ -43,9 +43,7 @@ def own_range(model: object) -> tuple[float, float]:
     return (0.0 if low is None else float(low), math.inf if high is None else float(high))
 
 
-def resolve_sigma_range(
-    models: Sequence[object], sigma_min: float | None = None, sigma_max: float | None = None
-) -> tuple[float, float]:
+def resolve_sigma_range(models: Sequence[object], sigma_min: float | None = None, sigma_max: float | None = None) -> tuple[float, float]:
     """Return the range `[s_min, T]` for all models: the overlap of their own with [0.002, 80], or what the user set inside theirs.
 
     Raises InputError where the user's value lies outside a model's range or nothing overlaps.

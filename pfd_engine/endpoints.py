@@ -1,0 +1,143 @@
+"""End points of maps over blocks of seeds: batched, with back-off on exhausted memory, and cached on disk by content."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diskcache import Cache
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from pfd_engine.errors import RunError
+from pfd_engine.flow_maps import FlowMap
+from pfd_engine.noise_bank import noise_of
+
+BLOCK_NOISES = 256
+BLOCK_ELEMENTS = 2**24
+CACHE_BYTES = 20 * 2**30
+
+
+def seed_blocks(start: int, stop: int, shape: Sequence[int]) -> Iterator[range]:
+    """Cut the seeds `[start, stop)` into blocks: the unit of work, of the cache and of shards. Their size depends on shape alone."""
+    size = max(1, min(BLOCK_NOISES, BLOCK_ELEMENTS // math.prod(shape)))
+    for first in range(start, stop, size):
+        yield range(first, min(first + size, stop))
+
+
+class EndPointCache:
+    """End points on disk, `(map, seeds) -> (n, *shape)`, least recently used ones evicted beyond `max_bytes`.
+
+    Safe between processes. Entries are safetensors bytes, whole or absent; a damaged one counts as absent.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int = CACHE_BYTES) -> None:
+        self._cache = Cache(str(folder), size_limit=max_bytes, eviction_policy="least-recently-used")
+
+    def get(self, key: str, seeds: range) -> Tensor | None:
+        content = self._cache.get(f"{key}:{seeds.start}:{seeds.stop}", retry=True)
+        if not isinstance(content, bytes):
+            return None
+        try:
+            return from_bytes(content)["x0"]
+        except Exception:
+            return None
+
+    def put(self, key: str, seeds: range, x0: Tensor) -> None:
+        self._cache.set(f"{key}:{seeds.start}:{seeds.stop}", to_bytes({"x0": x0.contiguous().cpu()}), retry=True)
+
+    def close(self) -> None:
+        self._cache.close()
+
+
+class EndPoints:
+    """Computes end points block by block, from the cache where it can.
+
+    `batch_size` is a number or "auto"; a batch that exhausts the device's memory is halved, for good, and tried again.
+    `on_batch(map, count)` is called after every batch of network calls and may raise to stop.
+    """
+
+    def __init__(
+        self,
+        batch_size: int | str = "auto",
+        cache: EndPointCache | None = None,
+        on_batch: Callable[[FlowMap, int], None] | None = None,
+    ) -> None:
+        self._batch_size = batch_size
+        self._cache = cache
+        self._on_batch = on_batch
+        self._limit: int | None = None
+
+    def __call__(self, flow_map: FlowMap, seeds: range, shape: Sequence[int], condition: Any = None) -> Tensor:
+        """Return the end points of a block of seeds, `(len(seeds), *shape)`, on the map's device.
+
+        Raises RunError where memory is exhausted by a single sample.
+        """
+        key = getattr(flow_map, "cache_key", None) if condition is None else None
+        device = getattr(flow_map, "device", "cpu")
+        if self._cache is not None and key is not None:
+            cached = self._cache.get(key, seeds)
+            if cached is not None and cached.shape == (len(seeds), *shape):
+                return cached.to(device)
+        x0 = self._compute(flow_map, seeds, shape, condition)
+        if self._cache is not None and key is not None:
+            self._cache.put(key, seeds, x0)
+        return x0
+
+    def pick(self, flow_map: FlowMap, seeds: Sequence[int], blocks: Sequence[range], shape: Sequence[int]) -> Tensor:
+        """Return the end points of single seeds, in their order: rows of the cached blocks, computed anew where those are gone."""
+        key = getattr(flow_map, "cache_key", None)
+        rows: dict[int, Tensor] = {}
+        for block in blocks:
+            wanted = [seed for seed in seeds if seed in block]
+            cached = self._cache.get(key, block) if wanted and self._cache is not None and key is not None else None
+            if cached is not None and cached.shape == (len(block), *shape):
+                rows |= {seed: cached[block.index(seed)] for seed in wanted}
+        missing = [seed for seed in seeds if seed not in rows]
+        if missing:
+            rows |= dict(zip(missing, self._compute(flow_map, missing, shape, None).cpu(), strict=True))
+        return torch.stack([rows[seed] for seed in seeds])
+
+    def _compute(self, flow_map: FlowMap, seeds: Sequence[int], shape: Sequence[int], condition: Any) -> Tensor:
+        device = torch.device(getattr(flow_map, "device", "cpu"))
+        z = noise_of(seeds, shape).to(device)
+        x0 = torch.empty_like(z)
+        start, size = 0, self._limit or resolve_batch_size(self._batch_size, shape, device)
+        while start < len(seeds):
+            stop = min(start + size, len(seeds))
+            part = None if condition is None else condition[start:stop]
+            try:
+                with torch.inference_mode():
+                    x0[start:stop] = flow_map(z[start:stop], seeds[start:stop], part)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise RunError(f"one sample of shape {'x'.join(map(str, shape))} does not fit into the memory of {device}") from None
+                size = self._limit = max(1, min(size, stop - start) // 2)
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
+                continue
+            if self._on_batch is not None:
+                self._on_batch(flow_map, stop - start)
+            start = stop
+        return x0
+
+
+def resolve_batch_size(batch_size: int | str, shape: Sequence[int], device: torch.device) -> int:
+    """Return a number of samples per network call.
+
+    "auto" keeps about 2^18 (CPU) or 2^22 (GPU) numbers in a batch, 256 or 1,024 samples at most.
+    """
+    if batch_size != "auto":
+        return int(batch_size)
+    elements, most = (2**18, 256) if device.type == "cpu" else (2**22, 1024)
+    return max(1, min(most, elements // math.prod(shape)))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "out of memory" in str(error).lower()

@@ -1,0 +1,111 @@
+"""Distances of pairs of maps over blocks of noises: the loop that measures, and the tally that joins blocks to the bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pfd_engine.descriptors import Descriptor
+from pfd_engine.endpoints import EndPoints
+from pfd_engine.errors import RunError
+from pfd_engine.flow_maps import FlowMap
+from pfd_engine.intervals import CONFIDENCE, Interval, pfd_interval
+
+
+@dataclass(frozen=True)
+class PairBlock:
+    """What one block of seeds contributes to the distance of one pair of maps."""
+
+    seeds: range
+    distances: NDArray[np.float64]
+    sum_p: NDArray[np.float64]
+    sum_q: NDArray[np.float64]
+    squares: float
+
+
+@dataclass
+class Tally:
+    """The blocks of one pair of maps; `estimate` joins them by seed and sums once, so that their order never matters."""
+
+    blocks: list[PairBlock] = field(default_factory=list)
+
+    def add(self, block: PairBlock) -> None:
+        """Add a block; raises ValueError where its seeds were added before."""
+        if any(block.seeds.start < other.seeds.stop and other.seeds.start < block.seeds.stop for other in self.blocks):
+            raise ValueError(f"the seeds [{block.seeds.start}, {block.seeds.stop}) were measured twice: join disjoint blocks")
+        self.blocks.append(block)
+
+    @property
+    def _sorted(self) -> list[PairBlock]:
+        return sorted(self.blocks, key=lambda block: block.seeds.start)
+
+    @property
+    def seeds(self) -> NDArray[np.int64]:
+        return np.concatenate([np.asarray(block.seeds, dtype=np.int64) for block in self._sorted])
+
+    @property
+    def distances(self) -> NDArray[np.float64]:
+        """Squared distances d_m `(M,)`, in the order of their seeds."""
+        return np.concatenate([block.distances for block in self._sorted])
+
+    @property
+    def shuffled(self) -> float:
+        """The ceiling: the same end points with teacher and student paired at random, in expectation over all pairs m != n, exactly."""
+        blocks, count = self._sorted, len(self.distances)
+        sum_p = np.sum([block.sum_p for block in blocks], axis=0)
+        sum_q = np.sum([block.sum_q for block in blocks], axis=0)
+        all_pairs = count * math.fsum(block.squares for block in blocks) - 2 * float(sum_p @ sum_q)
+        return math.sqrt(max(0.0, (all_pairs - float(self.distances.sum())) / (count * (count - 1))))
+
+    @property
+    def dimension(self) -> int:
+        return len(self.blocks[0].sum_p)
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval:
+        """Return PFD with its standard error and interval; raises RunError where an end point was not finite."""
+        distances = self.distances
+        bad = np.flatnonzero(~np.isfinite(distances))
+        if len(bad):
+            raise RunError(
+                f"{len(bad)} of {len(distances)} noises end in values that are not finite (the first is seed {self.seeds[bad[0]]}): "
+                "the model or the solver's step is unstable, so check the checkpoint or take more steps"
+            )
+        return pfd_interval(distances, confidence)
+
+
+@dataclass(frozen=True)
+class BlockMeasurement:
+    """One block of seeds as measured: end points by map `(n, *shape)`, and the contribution of each pair."""
+
+    seeds: range
+    end_points: dict[str, Tensor]
+    pairs: dict[str, PairBlock]
+
+
+def measure(
+    maps: Mapping[str, FlowMap],
+    pairs: Mapping[str, tuple[str, str]],
+    blocks: Iterable[range],
+    shape: Sequence[int],
+    descriptor: Descriptor,
+    end_points: EndPoints,
+    condition: Callable[[range], Any] | None = None,
+) -> Iterator[BlockMeasurement]:
+    """Follow every map from the same noises, block by block, and yield the distances of the named pairs of maps."""
+    for seeds in blocks:
+        images = {name: end_points(flow_map, seeds, shape, condition and condition(seeds)) for name, flow_map in maps.items()}
+        with torch.inference_mode():
+            features = {name: descriptor(x0).double().cpu() for name, x0 in images.items()}
+        yield BlockMeasurement(seeds, images, {name: _pair_block(seeds, features[p], features[q]) for name, (p, q) in pairs.items()})
+
+
+def _pair_block(seeds: range, p: Tensor, q: Tensor) -> PairBlock:
+    squares = float(p.square().sum() + q.square().sum())
+    return PairBlock(seeds, (p - q).square().sum(1).numpy(), p.sum(0).numpy(), q.sum(0).numpy(), squares)
