@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from pfd_engine.config import MAX_STEPS
 from pfd_engine.descriptors import Descriptor
-from pfd_engine.endpoints import EndPoints
+from pfd_engine.endpoints import EndPoints, Progress
 from pfd_engine.flow_maps import FlowMap, SolverMap
 from pfd_engine.measurement import Tally, measure
 
@@ -34,7 +34,7 @@ def converge(
     psi: Descriptor,
     end_points: EndPoints,
     condition: Callable[[range], Any] | None = None,
-) -> Convergence:
+) -> Generator[Progress, None, Convergence]:
     """Against a few-step map, double the other side's steps until `PFD(n, 2n)` is below a tenth of the PFD or 1e-3 sqrt(dim).
 
     Solver error cancels between two PF-ODE maps but not here (MATH.md, section 2). Other pairs are returned as they are.
@@ -53,6 +53,9 @@ def converge(
         pairs = {"step": ("coarse", "fine"), "coarse": ("coarse", "other"), "fine": ("fine", "other")}
         tallies = {pair: Tally() for pair in pairs}
         for measured in measure(trio, pairs, block, shape, psi, end_points, condition):
+            if isinstance(measured, Progress):
+                yield measured
+                continue
             for pair, contribution in measured.pairs.items():
                 tallies[pair].add(contribution)
         step, distance = tallies["step"].interval().value, tallies["coarse"].interval().value
@@ -78,12 +81,17 @@ def discretization_error(
     psi: Descriptor,
     end_points: EndPoints,
     condition: Callable[[range], Any] | None = None,
-) -> float | None:
+) -> Generator[Progress, None, float | None]:
     """Return `|PFD_2n - PFD_n|` on a subset of the seeds already measured; None where neither side has a solver."""
     if not any(isinstance(m, SolverMap) for m in maps.values()):
         return None
     block = discretization_block(blocks)
     fine = {name: m.with_steps(2 * m.steps) if isinstance(m, SolverMap) else m for name, m in maps.items()}
-    [measured] = measure(fine, {"PFD": ("teacher", "student")}, [block], shape, psi, end_points, condition)
-    doubled = measured.pairs["PFD"].distances
+    tally_fine = Tally()
+    for measured in measure(fine, {"PFD": ("teacher", "student")}, [block], shape, psi, end_points, condition):
+        if isinstance(measured, Progress):
+            yield measured
+        else:
+            tally_fine.add(measured.pairs["PFD"])
+    doubled = tally_fine.distances
     return float(abs(np.sqrt(doubled.mean()) - np.sqrt(tally.distances[: len(block)].mean())))

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from pfd_engine.convergence import converge, discretization_error
 from pfd_engine.denoisers import Denoiser
 from pfd_engine.descriptors import Descriptor, load_descriptor
-from pfd_engine.endpoints import EndPoints, seed_blocks
+from pfd_engine.endpoints import EndPoints, Progress, drain, seed_blocks
 from pfd_engine.errors import InputError
 from pfd_engine.flow_maps import FlowMap, SolverMap, is_map, resolve_sigma_range
 from pfd_engine.intervals import CONFIDENCE, Interval
-from pfd_engine.measurement import BlockMeasurement, Tally, measure
+from pfd_engine.measurement import Tally, measure
 from pfd_engine.noise_ranges import EVALUATION_SEEDS
 
 
@@ -72,7 +72,7 @@ def probability_flow_distance(
     target_relative_error: float | None = None,
     condition: Callable[[range], Any] | None = None,
     end_points: EndPoints | None = None,
-    on_block: Callable[[BlockMeasurement], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> PFDEstimate:
     """Estimate PFD(p, q) over the noises `[seed, seed + num_noises)`; p and q are maps or denoisers, p the teacher by convention.
 
@@ -93,14 +93,16 @@ def probability_flow_distance(
     end_points = end_points or EndPoints(batch_size)
     blocks = list(seed_blocks(seed, seed + num_noises, shape))
 
-    convergence = converge(maps, blocks, shape, psi, end_points, condition)
+    convergence = drain(converge(maps, blocks, shape, psi, end_points, condition))
     maps = convergence.maps
     looks = look_schedule(blocks) if target_relative_error is not None else [num_noises]
     tally, interval = Tally(), None
     for block in measure(maps, {"PFD": ("teacher", "student")}, blocks, shape, psi, end_points, condition):
+        if isinstance(block, Progress):
+            if on_progress is not None:
+                on_progress(block)
+            continue
         tally.add(block.pairs["PFD"])
-        if on_block is not None:
-            on_block(block)
         done = block.seeds.stop - seed
         if done in looks:
             interval = tally.interval(1 - (1 - CONFIDENCE) / len(looks))
@@ -109,7 +111,7 @@ def probability_flow_distance(
     assert interval is not None
     error = convergence.error
     if error is None:
-        error = discretization_error(maps, tally, blocks, shape, psi, end_points, condition)
+        error = drain(discretization_error(maps, tally, blocks, shape, psi, end_points, condition))
     return finish(tally, interval, maps, error, psi.name)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import sqlite3
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diskcache import Cache
@@ -20,6 +23,27 @@ from pfd_engine.noise_bank import noise_of
 BLOCK_NOISES = 256
 BLOCK_ELEMENTS = 2**24
 CACHE_BYTES = 20 * 2**30
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A batch is done: `noises` of them went through `flow_map`, or came from the cache."""
+
+    flow_map: FlowMap
+    noises: int
+    cached: bool
+
+
+def drain(work: Generator[Any, None, T]) -> T:
+    """Run a generator to its end, whatever it yields, and return its value."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
 
 
 def seed_blocks(start: int, stop: int, shape: Sequence[int]) -> Iterator[range]:
@@ -48,7 +72,11 @@ class EndPointCache:
             return None
 
     def put(self, key: str, seeds: range, x0: Tensor) -> None:
-        self._cache.set(f"{key}:{seeds.start}:{seeds.stop}", to_bytes({"x0": x0.contiguous().cpu()}), retry=True)
+        """Keep end points; a full disk costs the cache entry, never the measurement."""
+        try:
+            self._cache.set(f"{key}:{seeds.start}:{seeds.stop}", to_bytes({"x0": x0.contiguous().cpu()}), retry=True)
+        except (OSError, sqlite3.Error) as error:
+            warnings.warn(f"end points could not be cached: {error}", RuntimeWarning, stacklevel=2)
 
     def close(self) -> None:
         self._cache.close()
@@ -58,22 +86,20 @@ class EndPoints:
     """Computes end points block by block, from the cache where it can.
 
     `batch_size` is a number or "auto"; a batch that exhausts the device's memory is halved, for good, and tried again.
-    `on_batch(map, count)` is called after every batch of network calls and may raise to stop.
+    Long work yields `Progress` after every batch, so that the caller can show it, or stop by no longer asking.
     """
 
     def __init__(
         self,
         batch_size: int | str = "auto",
         cache: EndPointCache | None = None,
-        on_batch: Callable[[FlowMap, int], None] | None = None,
     ) -> None:
         self._batch_size = batch_size
         self._cache = cache
-        self._on_batch = on_batch
         self._limit: int | None = None
 
-    def __call__(self, flow_map: FlowMap, seeds: range, shape: Sequence[int], condition: Any = None) -> Tensor:
-        """Return the end points of a block of seeds, `(len(seeds), *shape)`, on the map's device.
+    def __call__(self, flow_map: FlowMap, seeds: range, shape: Sequence[int], condition: Any = None) -> Generator[Progress, None, Tensor]:
+        """Yield progress and return the end points of a block of seeds, `(len(seeds), *shape)`, on the map's device.
 
         Raises RunError where memory is exhausted by a single sample.
         """
@@ -82,8 +108,9 @@ class EndPoints:
         if self._cache is not None and key is not None:
             cached = self._cache.get(key, seeds)
             if cached is not None and cached.shape == (len(seeds), *shape):
+                yield Progress(flow_map, len(seeds), cached=True)
                 return cached.to(device)
-        x0 = self._compute(flow_map, seeds, shape, condition)
+        x0 = yield from self._compute(flow_map, seeds, shape, condition)
         if self._cache is not None and key is not None:
             self._cache.put(key, seeds, x0)
         return x0
@@ -99,10 +126,10 @@ class EndPoints:
                 rows |= {seed: cached[block.index(seed)] for seed in wanted}
         missing = [seed for seed in seeds if seed not in rows]
         if missing:
-            rows |= dict(zip(missing, self._compute(flow_map, missing, shape, None).cpu(), strict=True))
+            rows |= dict(zip(missing, drain(self._compute(flow_map, missing, shape, None)).cpu(), strict=True))
         return torch.stack([rows[seed] for seed in seeds])
 
-    def _compute(self, flow_map: FlowMap, seeds: Sequence[int], shape: Sequence[int], condition: Any) -> Tensor:
+    def _compute(self, flow_map: FlowMap, seeds: Sequence[int], shape: Sequence[int], condition: Any) -> Generator[Progress, None, Tensor]:
         device = torch.device(getattr(flow_map, "device", "cpu"))
         z = noise_of(seeds, shape).to(device)
         x0 = torch.empty_like(z)
@@ -122,8 +149,7 @@ class EndPoints:
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
-            if self._on_batch is not None:
-                self._on_batch(flow_map, stop - start)
+            yield Progress(flow_map, stop - start, cached=False)
             start = stop
         return x0
 

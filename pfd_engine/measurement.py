@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pfd_engine.descriptors import Descriptor
-from pfd_engine.endpoints import EndPoints
+from pfd_engine.endpoints import EndPoints, Progress
 from pfd_engine.errors import RunError
 from pfd_engine.flow_maps import FlowMap
 from pfd_engine.intervals import CONFIDENCE, Interval, pfd_interval
@@ -37,9 +37,15 @@ class Tally:
     blocks: list[PairBlock] = field(default_factory=list)
 
     def add(self, block: PairBlock) -> None:
-        """Add a block; raises ValueError where its seeds were added before."""
+        """Add a block; raises ValueError where its seeds were added before and RunError where a distance is not finite."""
         if any(block.seeds.start < other.seeds.stop and other.seeds.start < block.seeds.stop for other in self.blocks):
             raise ValueError(f"the seeds [{block.seeds.start}, {block.seeds.stop}) were measured twice: join disjoint blocks")
+        bad = np.flatnonzero(~np.isfinite(block.distances))
+        if len(bad):
+            raise RunError(
+                f"{len(bad)} of {len(block.seeds)} noises end in values that are not finite (the first is seed {block.seeds[bad[0]]}): "
+                "the model or the solver is unstable there, so check the checkpoint or take more steps"
+            )
         self.blocks.append(block)
 
     @property
@@ -69,15 +75,8 @@ class Tally:
         return len(self.blocks[0].sum_p)
 
     def interval(self, confidence: float = CONFIDENCE) -> Interval:
-        """Return PFD with its standard error and interval; raises RunError where an end point was not finite."""
-        distances = self.distances
-        bad = np.flatnonzero(~np.isfinite(distances))
-        if len(bad):
-            raise RunError(
-                f"{len(bad)} of {len(distances)} noises end in values that are not finite (the first is seed {self.seeds[bad[0]]}): "
-                "the model or the solver's step is unstable, so check the checkpoint or take more steps"
-            )
-        return pfd_interval(distances, confidence)
+        """Return PFD with its standard error and interval."""
+        return pfd_interval(self.distances, confidence)
 
 
 @dataclass(frozen=True)
@@ -97,10 +96,12 @@ def measure(
     descriptor: Descriptor,
     end_points: EndPoints,
     condition: Callable[[range], Any] | None = None,
-) -> Iterator[BlockMeasurement]:
-    """Follow every map from the same noises, block by block, and yield the distances of the named pairs of maps."""
+) -> Iterator[Progress | BlockMeasurement]:
+    """Follow every map from the same noises, block by block; yield progress, and the distances of the named pairs once a block is done."""
     for seeds in blocks:
-        images = {name: end_points(flow_map, seeds, shape, condition and condition(seeds)) for name, flow_map in maps.items()}
+        images: dict[str, Tensor] = {}
+        for name, flow_map in maps.items():
+            images[name] = yield from end_points(flow_map, seeds, shape, condition and condition(seeds))
         with torch.inference_mode():
             features = {name: descriptor(x0).double().cpu() for name, x0 in images.items()}
         yield BlockMeasurement(seeds, images, {name: _pair_block(seeds, features[p], features[q]) for name, (p, q) in pairs.items()})
