@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sqlite3
-import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,12 +70,13 @@ class EndPointCache:
         except Exception:
             return None
 
-    def put(self, key: str, seeds: range, x0: Tensor) -> None:
-        """Keep end points; a full disk costs the cache entry, never the measurement."""
+    def put(self, key: str, seeds: range, x0: Tensor) -> str | None:
+        """Keep end points; a full disk costs the entry, never the measurement: what went wrong is returned as a sentence."""
         try:
             self._cache.set(f"{key}:{seeds.start}:{seeds.stop}", to_bytes({"x0": x0.contiguous().cpu()}), retry=True)
         except (OSError, sqlite3.Error) as error:
-            warnings.warn(f"end points could not be cached: {error}", RuntimeWarning, stacklevel=2)
+            return f"end points could not be cached ({error}): later runs will compute them again"
+        return None
 
     def close(self) -> None:
         self._cache.close()
@@ -85,7 +85,8 @@ class EndPointCache:
 class EndPoints:
     """Computes end points block by block, from the cache where it can.
 
-    `batch_size` is a number or "auto"; a batch that exhausts the device's memory is halved, for good, and tried again.
+    `batch_size` is a number or "auto"; a batch that exhausts the device's memory is halved, for good, and tried again. `notes` collects
+    what the user should hear of.
     Long work yields `Progress` after every batch, so that the caller can show it, or stop by no longer asking.
     """
 
@@ -97,6 +98,7 @@ class EndPoints:
         self._batch_size = batch_size
         self._cache = cache
         self._limit: int | None = None
+        self.notes: list[str] = []
 
     def __call__(self, flow_map: FlowMap, seeds: range, shape: Sequence[int], condition: Any = None) -> Generator[Progress, None, Tensor]:
         """Yield progress and return the end points of a block of seeds, `(len(seeds), *shape)`, on the map's device.
@@ -112,7 +114,9 @@ class EndPoints:
                 return cached.to(device)
         x0 = yield from self._compute(flow_map, seeds, shape, condition)
         if self._cache is not None and key is not None:
-            self._cache.put(key, seeds, x0)
+            note = self._cache.put(key, seeds, x0)
+            if note is not None:
+                self.notes.append(note)
         return x0
 
     def pick(self, flow_map: FlowMap, seeds: Sequence[int], blocks: Sequence[range], shape: Sequence[int]) -> Tensor:

@@ -1,0 +1,228 @@
+"""One evaluation from its configuration to its events: load and check both models, measure block by block, report as it goes.
+
+`prepare` raises InputError for whatever cannot start; `Evaluation.run` then yields events, plain JSON objects, of which the last is the
+result. Running the same evaluation again costs almost nothing and gives the same bits: end points are cached by content.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from pfd_engine.adapters import load_map, map_model
+from pfd_engine.config import EvaluateConfig
+from pfd_engine.convergence import converge, discretization_error
+from pfd_engine.descriptors import Descriptor, load_descriptor
+from pfd_engine.devices import resolve_device
+from pfd_engine.distance import common_shape, finish, look_schedule, pair_of_maps, reached
+from pfd_engine.empirical import EmpiricalDenoiser, nearest_samples
+from pfd_engine.endpoints import EndPointCache, EndPoints, Progress, seed_blocks
+from pfd_engine.errors import Cancelled, InputError
+from pfd_engine.evaluation_report import Event, Memorization, checkpoint_event, measurement_events, result_object, training_set_event
+from pfd_engine.flow_maps import FlowMap, SolverMap
+from pfd_engine.image_pairs import pair_events
+from pfd_engine.intervals import CONFIDENCE
+from pfd_engine.measurement import Tally, measure
+from pfd_engine.provenance import provenance
+from pfd_engine.training_sets import TrainingSet, check_disjoint, load_training_set
+from pfd_engine.workspace import Workspace
+
+Report = Callable[[Event], None]
+
+MEMORIZED_BELOW = 1 / 3
+PAIRS = {"PFD": ("teacher", "student"), "E_mem": ("student", "empirical"), "E_emp": ("teacher", "empirical")}
+COUPLING_NOTE = (
+    "this student re-noises its samples, which breaks the coupling with x_T: its PFD measures coupling and distribution together"
+)
+
+
+def prepare(config: EvaluateConfig, workspace: Workspace, report: Report | None = None) -> Evaluation:
+    """Download, load and check everything that the evaluation needs; `report` receives progress events meanwhile.
+
+    Raises InputError with one sentence for what cannot start.
+    """
+    report = report or (lambda event: None)
+    device = resolve_device(config.device)
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # states and sums are float32 throughout
+    loaded: dict[str, FlowMap] = {}
+    for role, reference in (("teacher", config.teacher), ("student", config.student)):
+        report({"type": "progress", "phase": "load", "done": len(loaded), "total": 2, "unit": "models"})
+        with _naming(role):
+            loaded[role] = load_map(
+                reference, device, config.solver, config.steps, student_steps=config.student_steps if role == "student" else None
+            )
+    teacher, student = loaded["teacher"], loaded["student"]
+    if config.student_steps is not None and isinstance(student, SolverMap):
+        raise InputError(
+            "the student follows its probability flow ODE and has no steps of its own: leave student steps out and set steps",
+            "student_steps",
+        )
+    shape = common_shape(teacher, student)
+    maps = pair_of_maps(
+        teacher.denoiser if isinstance(teacher, SolverMap) else teacher,
+        student.denoiser if isinstance(student, SolverMap) else student,
+        config.solver,
+        config.steps,
+        config.sigma_min,
+        config.sigma_max,
+    )
+    psi = load_descriptor(config.descriptor, device, config.descriptor_file, config.descriptor_sha256, config.allow_torchscript)
+    training_set = _training_set(config, map_model(student), device, shape, report)
+    return Evaluation(config, workspace, maps, shape, psi, training_set, device)
+
+
+@contextmanager
+def _naming(field_name: str) -> Iterator[None]:
+    """Name the field at fault in an InputError that does not know it, such as one from a loader."""
+    try:
+        yield
+    except InputError as error:
+        error.field = field_name
+        raise
+
+
+def _training_set(config: EvaluateConfig, student: Any, device: torch.device, shape: tuple[int, ...], report: Report) -> TrainingSet | None:
+    reference = config.training_set or getattr(student, "training_set_reference", None)
+    if reference is None:
+        return None
+    with _naming("training_set"):
+        training_set = load_training_set(reference, config.teacher, device, report)
+    found = tuple(training_set.samples.shape[1:])
+    if found != shape:
+        raise InputError(
+            f"the training set holds samples of {'x'.join(map(str, found))} but the models make {'x'.join(map(str, shape))}: "
+            "name the set that the student was trained on",
+            "training_set",
+        )
+    if training_set.seeds is not None:
+        check_disjoint(training_set.seeds, range(config.seed, config.seed + config.num_noises))
+    return training_set
+
+
+@dataclass
+class Evaluation:
+    """An evaluation that can start: both maps on one sigma range, the descriptor, and the training set if there is one."""
+
+    config: EvaluateConfig
+    workspace: Workspace
+    maps: dict[str, FlowMap]
+    shape: tuple[int, ...]
+    psi: Descriptor
+    training_set: TrainingSet | None
+    device: torch.device
+    memorized: int = field(default=0, init=False)
+
+    def run(self, run_id: str, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+        """Yield the events of the evaluation, the result last; raises Cancelled once `should_stop()` and RunError for what fails."""
+        started = time.monotonic()
+        try:
+            cache = EndPointCache(self.workspace.cache / "endpoints")
+        except OSError as error:
+            raise InputError(f"the cache in {self.workspace.cache} cannot be opened ({error.strerror}): set PFD_HOME elsewhere") from None
+        end_points = EndPoints(self.config.batch_size, cache)
+        try:
+            for event in self._events(run_id, end_points, started):
+                if should_stop():
+                    raise Cancelled("the run was cancelled")
+                while end_points.notes:
+                    yield {"type": "warning", "message": end_points.notes.pop()}
+                yield event
+        finally:
+            cache.close()
+
+    def _events(self, run_id: str, end_points: EndPoints, started: float) -> Iterator[Event]:
+        config = self.config
+        for role, flow_map in self.maps.items():
+            yield checkpoint_event(role, flow_map)
+        if self.training_set is not None:
+            yield training_set_event(self.training_set)
+        blocks = list(seed_blocks(config.seed, config.seed + config.num_noises, self.shape))
+
+        convergence = yield from _as_events("convergence", converge(self.maps, blocks, self.shape, self.psi, end_points))
+        maps = dict(convergence.maps)
+        if not convergence.converged:
+            yield {"type": "warning", "message": "the teacher's map did not converge: its solver error is part of this distance"}
+        pairs = {"PFD": PAIRS["PFD"]}
+        if self.training_set is not None:
+            maps["empirical"] = self._empirical_map(maps)
+            pairs = PAIRS
+
+        tallies, interval = {name: Tally() for name in pairs}, None
+        looks = look_schedule(blocks) if config.target_relative_error is not None else [config.num_noises]
+        self.memorized = 0
+        per_noise = sum(m.network_calls for m in maps.values())  # type: ignore[attr-defined]
+        calls = 0
+        for block in measure(maps, pairs, blocks, self.shape, self.psi, end_points):
+            if isinstance(block, Progress):
+                calls += block.noises * block.flow_map.network_calls  # type: ignore[attr-defined]
+                yield _progress("noises", min(calls // per_noise, config.num_noises), config.num_noises)
+                continue
+            for name, tally in tallies.items():
+                tally.add(block.pairs[name])
+                yield {
+                    "type": "distances",
+                    "metric": name,
+                    "seeds_start": block.seeds.start,
+                    "seeds_stop": block.seeds.stop,
+                    "values": block.pairs[name].distances.tolist(),
+                }
+            if self.training_set is not None and len(self.training_set.samples) > 1:
+                self.memorized += self._count_memorized(block.end_points["student"])
+            done = block.seeds.stop - config.seed
+            if done in looks:
+                interval = tallies["PFD"].interval(1 - (1 - CONFIDENCE) / len(looks))
+                if config.target_relative_error is not None and reached(interval, config.target_relative_error):
+                    break
+        assert interval is not None
+        pair = {role: maps[role] for role in ("teacher", "student")}
+        error = convergence.error
+        if error is None:
+            error = yield from _as_events(
+                "discretization error", discretization_error(pair, tallies["PFD"], blocks, self.shape, self.psi, end_points)
+            )
+        estimate = finish(tallies["PFD"], interval, pair, error, self.psi.name)
+        yield _progress("images", 0, 1)
+        yield from pair_events(estimate, pair, blocks, self.shape, end_points, self.training_set and self.training_set.samples)
+        memorization = self.training_set and Memorization(
+            self.training_set, tallies["E_mem"], tallies["E_emp"], self.memorized if len(self.training_set.samples) > 1 else None
+        )
+        yield from measurement_events(estimate, pair, self.psi, memorization)
+        result = result_object(estimate, pair, self.psi, self.shape, memorization)
+        yield {"type": "result", "result": result | {"seconds": time.monotonic() - started, "run_id": run_id} | provenance(self.device)}
+
+    def _empirical_map(self, maps: dict[str, FlowMap]) -> SolverMap:
+        """The training set's own map, with the solver, the steps and the range of the pair."""
+        assert self.training_set is not None
+        reference = next((m for m in maps.values() if isinstance(m, SolverMap)), None)
+        denoiser = EmpiricalDenoiser(self.training_set.samples.to(self.device))
+        if reference is None:
+            top = getattr(maps["student"], "sigma_max", None)
+            return SolverMap(denoiser, self.config.solver, self.config.steps, None, top, device=self.device)
+        return SolverMap(denoiser, reference.solver.name, reference.steps, reference.sigma_min, reference.sigma_max, device=self.device)
+
+    def _count_memorized(self, images: torch.Tensor) -> int:
+        """Count the images whose nearest training sample is closer than a third of the second nearest."""
+        assert self.training_set is not None
+        distances, _ = nearest_samples(images, self.training_set.samples.to(images.device))
+        return int((distances[:, 0] < MEMORIZED_BELOW * distances[:, 1]).sum())
+
+
+def _progress(phase: str, done: int, total: int) -> Event:
+    return {"type": "progress", "phase": phase, "done": done, "total": total, "unit": "noises"}
+
+
+def _as_events(phase: str, work: Generator[Progress, None, Any]) -> Generator[Event, None, Any]:
+    """Turn the progress of a computation of unknown length into events, and return its value."""
+    noises = 0
+    while True:
+        try:
+            noises += next(work).noises
+        except StopIteration as stop:
+            return stop.value
+        yield {"type": "progress", "phase": phase, "done": noises, "total": None, "unit": "noises"}

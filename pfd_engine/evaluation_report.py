@@ -1,0 +1,180 @@
+"""What an evaluation says of itself: rows of the `measurements` table, the object that `--json` prints, and descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pfd_engine.adapters import map_model
+from pfd_engine.descriptors import Descriptor
+from pfd_engine.distance import PFDEstimate
+from pfd_engine.flow_maps import FlowMap, SolverMap
+from pfd_engine.intervals import Interval, proportion_interval
+from pfd_engine.measurement import Tally
+
+if TYPE_CHECKING:
+    from pfd_engine.training_sets import TrainingSet
+
+Event = dict[str, Any]
+
+COUPLING_NOTE = (
+    "this student re-noises its samples, which breaks the coupling with x_T: its PFD measures coupling and distribution together"
+)
+
+
+@dataclass(frozen=True)
+class Memorization:
+    """The student against its training set: `memorized` generated images of all (None: fewer than two training samples)."""
+
+    training_set: TrainingSet
+    e_mem: Tally
+    e_emp: Tally
+    memorized: int | None
+
+    @property
+    def ratio(self) -> Interval | None:
+        """The share of generated images whose nearest training image is closer than a third of the second nearest."""
+        if self.memorized is None:
+            return None
+        return Interval(*proportion_interval(self.memorized, len(self.e_mem.distances)), "Wilson")
+
+    def as_object(self) -> dict[str, Any]:
+        """Return the `memorization` object of `--json`."""
+        e_mem, ratio = self.e_mem.interval(), self.ratio
+        return {
+            "e_mem": e_mem.value,
+            "stderr": e_mem.stderr,
+            "ci_low": e_mem.ci_low,
+            "ci_high": e_mem.ci_high,
+            "memorization_ratio": ratio and ratio.value,
+            "memorization_ratio_ci_low": ratio and ratio.ci_low,
+            "memorization_ratio_ci_high": ratio and ratio.ci_high,
+            "e_emp": self.e_emp.interval().value,
+            "num_samples": len(self.training_set.samples),
+            "training_set": self.training_set.name,
+        }
+
+
+def measurement_events(
+    estimate: PFDEstimate, maps: Mapping[str, FlowMap], psi: Descriptor, memorization: Memorization | None
+) -> Iterator[Event]:
+    """Yield one row a number, with every identifying column of the `measurements` table."""
+    teacher, student = map_model(maps["teacher"]), map_model(maps["student"])
+    metadata = student.metadata
+    row = {
+        "type": "measurement",
+        "experiment": "evaluation",
+        "teacher": teacher.reference,
+        "teacher_revision": teacher.revision,
+        "student": student.reference,
+        "student_revision": student.revision,
+        "family": student.family,
+        "size": metadata.get("size"),
+        "parameters": student.num_parameters,
+        "objective": metadata.get("objective"),
+        "training_set": memorization.training_set.name if memorization else metadata.get("training_set"),
+        "num_samples": len(memorization.training_set.samples) if memorization else metadata.get("num_samples"),
+        "student_seed": metadata.get("student_seed"),
+        "step": metadata.get("step"),
+        "student_steps": student_steps(maps["student"]),
+        "band": None,
+        "noise_seed": estimate.noise_seed,
+        "num_noises": estimate.num_noises,
+        "descriptor": estimate.descriptor,
+        "descriptor_sha256": psi.sha256,
+        "solver": estimate.solver,
+        "solver_steps": estimate.steps,
+        "sigma_min": estimate.sigma_min,
+        "sigma_max": estimate.sigma_max,
+    }
+
+    def measurement(metric: str, interval: Interval, shuffled: float | None) -> Event:
+        numbers = {"value": interval.value, "stderr": interval.stderr, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
+        return row | {"metric": metric} | numbers | {"shuffled": shuffled}
+
+    pfd = Interval(estimate.value, estimate.stderr, estimate.ci_low, estimate.ci_high, estimate.interval_method)
+    yield measurement("PFD", pfd, estimate.shuffled)
+    if memorization is not None:
+        yield measurement("E_mem", memorization.e_mem.interval(), memorization.e_mem.shuffled)
+        yield measurement("E_emp", memorization.e_emp.interval(), memorization.e_emp.shuffled)
+        if memorization.ratio is not None:
+            yield measurement("memorization_ratio", memorization.ratio, None)
+
+
+def result_object(
+    estimate: PFDEstimate, maps: Mapping[str, FlowMap], psi: Descriptor, shape: tuple[int, ...], memorization: Memorization | None
+) -> dict[str, Any]:
+    """Return the object that `--json` prints, less `seconds`, `run_id` and the provenance."""
+    student = maps["student"]
+    return {
+        "value": estimate.value,
+        "stderr": estimate.stderr,
+        "ci_low": estimate.ci_low,
+        "ci_high": estimate.ci_high,
+        "interval_method": estimate.interval_method,
+        "shuffled": estimate.shuffled,
+        "rms_per_coordinate": estimate.rms_per_coordinate,
+        "num_noises": estimate.num_noises,
+        "noise_seed": estimate.noise_seed,
+        "descriptor": estimate.descriptor,
+        "descriptor_sha256": psi.sha256,
+        "solver": estimate.solver,
+        "steps": estimate.steps,
+        "student_steps": student_steps(student),
+        "sigma_min": estimate.sigma_min,
+        "sigma_max": estimate.sigma_max,
+        "network_calls": estimate.network_calls,
+        "discretization_error": estimate.discretization_error,
+        "teacher": described(maps["teacher"]),
+        "student": described(student),
+        "shape": list(shape),
+        "memorization": memorization and memorization.as_object(),
+        "coupling_note": None if getattr(student, "keeps_coupling", True) else COUPLING_NOTE,
+    }
+
+
+def student_steps(student: FlowMap) -> int | None:
+    """Return a few-step student's own number of steps; None for a PF-ODE student."""
+    return None if isinstance(student, SolverMap) else getattr(student, "steps", None)
+
+
+def described(flow_map: FlowMap) -> dict[str, Any]:
+    """Return what identifies a checkpoint: `{reference, revision, parameters, family, weights, license}`."""
+    model = map_model(flow_map)
+    return {
+        "reference": model.reference,
+        "revision": model.revision,
+        "parameters": model.num_parameters,
+        "family": model.family,
+        "weights": model.weights,
+        "license": model.license,
+    }
+
+
+def checkpoint_event(role: str, flow_map: FlowMap) -> Event:
+    """Return the event that records a checkpoint, once a run and role (`teacher` or `student`)."""
+    model = map_model(flow_map)
+    return {
+        "type": "checkpoint",
+        "role": role,
+        **described(flow_map),
+        "shape": list(model.shape),
+        "sigma_min": model.sigma_min,
+        "sigma_max": model.sigma_max,
+        "metadata": model.metadata,
+    }
+
+
+def training_set_event(training_set: TrainingSet) -> Event:
+    """Return the event that records a training set by content."""
+    seeds = training_set.seeds
+    return {
+        "type": "training_set",
+        "name": training_set.name,
+        "num_samples": len(training_set.samples),
+        "shape": list(training_set.samples.shape[1:]),
+        "content_hash": training_set.content_hash,
+        "seed_start": None if seeds is None else seeds.start,
+        "seed_stop": None if seeds is None else seeds.stop,
+    }

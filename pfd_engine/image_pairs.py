@@ -1,0 +1,78 @@
+"""The same-noise wall: which noises to show, and their end points as small PNGs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pfd_engine.empirical import nearest_samples
+from pfd_engine.endpoints import EndPoints
+from pfd_engine.flow_maps import FlowMap
+
+if TYPE_CHECKING:
+    from pfd_engine.distance import PFDEstimate
+
+PER_GROUP = 8
+LONGEST_SIDE = 256
+
+
+def pair_events(
+    estimate: PFDEstimate,
+    maps: Mapping[str, FlowMap],
+    blocks: Sequence[range],
+    shape: Sequence[int],
+    end_points: EndPoints,
+    training_samples: Tensor | None,
+) -> Iterator[dict[str, Any]]:
+    """Yield the nearest, median and farthest pairs as events, with the student's nearest training image; none for what is no image.
+
+    `rank` is the pair's place among all noises, 0 the nearest; `distance` is not squared.
+    """
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        return
+    order = np.argsort(estimate.distances, kind="stable")
+    ranks = chosen_ranks(len(order))
+    seeds = [int(estimate.seeds[order[rank]]) for rank, _ in ranks]
+    teacher, student = (end_points.pick(maps[role], seeds, blocks, shape) for role in ("teacher", "student"))
+    nearest = None
+    if training_samples is not None:
+        samples = training_samples.cpu()
+        nearest = samples[nearest_samples(student, samples, count=1)[1][:, 0]]
+    for i, (rank, group) in enumerate(ranks):
+        yield {
+            "type": "pair",
+            "seed": seeds[i],
+            "rank": rank,
+            "group": group,
+            "distance": float(np.sqrt(estimate.distances[order[rank]])),
+            "teacher_png": to_png(teacher[i]),
+            "student_png": to_png(student[i]),
+            "nearest_png": None if nearest is None else to_png(nearest[i]),
+        }
+
+
+def chosen_ranks(count: int) -> list[tuple[int, str]]:
+    """Return `(rank, group)` of up to 8 nearest, 8 median and 8 farthest of `count` noises, without repetition, by rank."""
+    size = min(PER_GROUP, count // 3) or 1
+    middle = (count - size) // 2
+    groups = dict.fromkeys(range(size), "nearest")
+    groups |= dict.fromkeys(range(count - size, count), "farthest")
+    groups |= {rank: "median" for rank in range(middle, middle + size) if rank not in groups}
+    return sorted(groups.items())
+
+
+def to_png(image: Tensor) -> str:
+    """Return an image `(1 or 3, H, W)` in [-1, 1], clipped to it, as base64 PNG of at most 256 pixels on its longest side."""
+    array = image.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).cpu().numpy()
+    picture = Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
