@@ -62,14 +62,6 @@ def sigma_grid(steps: int, sigma_min: float, sigma_max: float, rho: float = RHO)
     return [sigma_max, *inner, sigma_min, 0.0]
 
 
-@solver(order=1, network_calls=lambda steps: steps)
-def euler(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], condition: object = None) -> Tensor:
-    """Euler's method; the deterministic sampler of DDIM (arXiv 2010.02502) in EDM coordinates."""
-    for sigma, sigma_next in itertools.pairwise(sigmas):
-        x = denoiser(x, sigma, condition).lerp(x, sigma_next / sigma)
-    return x
-
-
 @solver(order=2, network_calls=lambda steps: 2 * steps - 1)
 def heun(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], condition: object = None) -> Tensor:
     """Heun's second-order method (arXiv 2206.00364, algorithm 1 without churn)."""
@@ -80,6 +72,14 @@ def heun(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], condition: obje
             slope_next = (x_next - denoiser(x_next, sigma_next, condition)) / sigma_next
             x_next = x + (sigma_next - sigma) / 2 * (slope + slope_next)
         x = x_next
+    return x
+
+
+@solver(order=1, network_calls=lambda steps: steps)
+def euler(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], condition: object = None) -> Tensor:
+    """Euler's method; the deterministic sampler of DDIM (arXiv 2010.02502) in EDM coordinates."""
+    for sigma, sigma_next in itertools.pairwise(sigmas):
+        x = denoiser(x, sigma, condition).lerp(x, sigma_next / sigma)
     return x
 
 
