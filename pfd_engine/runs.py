@@ -1,0 +1,334 @@
+"""Run folders: what a run is on disk, from queued to finished. The folders are the queue; no second place knows their state."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pfd_engine.config import EvaluateConfig
+from pfd_engine.errors import InputError
+from pfd_engine.run_events import read_events, sync_folder
+from pfd_engine.workspace import Workspace
+
+State = Literal["queued", "running", "finished", "failed", "cancelled"]
+ENDED: tuple[State, ...] = ("finished", "failed", "cancelled")
+MAX_ATTEMPTS = 3
+CONFIG_LIMIT = 2**20
+RESERVE_BYTES = 16 * 1024
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+RUN_ID = re.compile(r"[a-z]{2,20}-\d{8}-\d{6}-[0-9a-f]{8}(-\d{1,6})?")
+CONFIGS = {"evaluate": EvaluateConfig}
+
+
+class Status(BaseModel):
+    """The state of a run; times are unix seconds.
+
+    `done` of `total` `unit`s in `phase` is live progress. `attempt` counts starts; `exit_code` is that of the last one (0 success,
+    1 failed, 2 could not start, 130 cancelled, negative: killed by that signal). `folder` is where relative paths start.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    state: State
+    created: float = 0.0
+    started: float | None = None
+    finished: float | None = None
+    message: str | None = None
+    phase: str | None = None
+    phase_started: float | None = None
+    done: int | None = None
+    total: int | None = None
+    unit: str | None = None
+    pid: int | None = None
+    attempt: int = 0
+    exit_code: int | None = None
+    folder: str | None = None
+
+    @property
+    def fraction(self) -> float | None:
+        """Progress of the present phase from 0 to 1; None where it is not known."""
+        if self.done is None or not self.total:
+            return None
+        return min(1.0, self.done / self.total)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds from the start to the end, or to now while it runs; None before."""
+        if self.started is None:
+            return None
+        return max(0.0, (self.finished or time.time()) - self.started)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated seconds to the end of the present phase, at its mean speed so far; None where nothing is known."""
+        if self.state != "running" or not self.fraction or self.phase_started is None:
+            return None
+        return (time.time() - self.phase_started) * (1 / self.fraction - 1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. Reading needs no lock; `status.json` and `events.jsonl` are written by the holder of `lock()` alone."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self.path.parent.parent)
+
+    @property
+    def events_path(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def config_values(self) -> dict[str, Any]:
+        """The configuration as it lies on disk, unchecked; empty where it cannot be read."""
+        try:
+            with (self.path / "config.json").open("rb") as file:
+                values = json.loads(file.read(CONFIG_LIMIT))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
+    @property
+    def config(self) -> EvaluateConfig:
+        """The checked configuration; raises InputError where the file is damaged or from another version."""
+        values = self.config_values
+        if not values:
+            raise InputError(f"config.json of run {self.id} cannot be read: start the evaluation again from the form or command line")
+        return parse_config(values)
+
+    @property
+    def status(self) -> Status:
+        """The present state; a damaged file reads as a failed run that says so."""
+        try:
+            return Status.model_validate_json((self.path / "status.json").read_bytes())
+        except (OSError, ValidationError):
+            return Status(state="failed", message=f"status.json of run {self.id} cannot be read: start the evaluation again")
+
+    def events(self, kind: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the events so far, all or of one type; a resumed run repeats those of its earlier attempts."""
+        return (event for event in read_events(self.events_path) if kind is None or event["type"] == kind)
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The object that `--json` prints, once the run has it."""
+        found = None
+        for event in self.events("result"):
+            if isinstance(event.get("result"), dict):
+                found = event["result"]
+        return found
+
+    def log_tail(self, lines: int = 50) -> str:
+        """Return the last lines of log.txt, at most 64 KiB."""
+        try:
+            with self.log_path.open("rb") as file:
+                file.seek(max(0, self.log_path.stat().st_size - 2**16))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def lock(self) -> FileLock:
+        """Return the lock of the folder: held by the process that executes the run, freed by the system when that dies."""
+        return FileLock(self.path / "lock", thread_local=False)
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process executes this run now."""
+        with self.try_lock() as held:
+            return not held
+
+    @contextmanager
+    def try_lock(self, timeout: float = 0) -> Iterator[bool]:
+        """Hold the folder's lock for the block; yields False, at once or after `timeout` seconds, where another has it."""
+        lock = self.lock()
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def write_status(self, status: Status, *, durable: bool = True) -> None:
+        """Replace status.json at once; the caller holds the lock. On a full disk the folder's reserve makes room for it."""
+        data = status.model_dump_json().encode()
+        try:
+            replace_file(self.path / "status.json", data, durable=durable)
+        except OSError as error:
+            if error.errno not in DISK_FULL or not durable:
+                raise
+            (self.path / "reserve").unlink(missing_ok=True)
+            replace_file(self.path / "status.json", data, durable=durable)
+
+    @property
+    def cancel_requested(self) -> bool:
+        return (self.path / "cancel").exists()
+
+    def cancel(self) -> None:
+        """Ask the run to stop: a queued one ends at once, a running one at its next block of noises, an ended one stays."""
+        if self.status.state in ENDED:
+            return
+        (self.path / "cancel").touch()
+        with self.try_lock() as held:
+            if held and (status := self.status).state == "queued":
+                self.write_status(status.model_copy(update={"state": "cancelled", "finished": time.time(), "message": "cancelled"}))
+
+    def requeue(self) -> None:
+        """Put a failed or cancelled run back into the queue, with fresh attempts; raises InputError for any other."""
+        with self.try_lock(timeout=1) as held:
+            status = self.status
+            if not held or status.state not in ("failed", "cancelled"):
+                raise InputError(f"run {self.id} is {status.state}: only a failed or cancelled run can be tried again")
+            self.config  # noqa: B018  a damaged configuration is refused here, not by the worker
+            (self.path / "cancel").unlink(missing_ok=True)
+            (self.path / "reserve").write_bytes(os.urandom(RESERVE_BYTES))
+            self.write_status(Status(state="queued", created=status.created, folder=status.folder))
+
+
+def parse_config(values: Mapping[str, Any]) -> EvaluateConfig:
+    """Build the configuration of a run's kind from untrusted values; raises InputError."""
+    kind = values.get("kind", "evaluate")
+    if kind not in CONFIGS:
+        raise InputError(f"kind is {str(kind)[:40]!r}: this version knows {', '.join(CONFIGS)}", "kind")
+    return CONFIGS[kind].parse(values)
+
+
+def create_run(workspace: Workspace, config: EvaluateConfig, *, queued: bool = True, folder: Path | None = None) -> Run:
+    """Write a new run folder, which appears complete or not at all; relative references start at `folder` (default: here).
+
+    A worker takes it from there (`worker.ensure_worker` starts one); a process that executes it itself uses `claim_new_run`.
+    `queued` False leaves it in state running, as a process that died leaves it. Raises InputError where the workspace cannot be written.
+    """
+    run, held = _create(workspace, config, queued=queued, folder=folder)
+    if held is not None:
+        held.release()
+    return run
+
+
+def claim_new_run(workspace: Workspace, config: EvaluateConfig) -> tuple[Run, FileLock]:
+    """Write a run folder that this process executes at once: in state running and locked before anybody can see it free."""
+    run, held = _create(workspace, config, queued=False, folder=None)
+    assert held is not None
+    return run, held
+
+
+def _create(workspace: Workspace, config: EvaluateConfig, *, queued: bool, folder: Path | None) -> tuple[Run, FileLock | None]:
+    now = time.time()
+    started: dict[str, Any] = {} if queued else {"started": now, "attempt": 1, "pid": os.getpid()}
+    status = Status(state="queued" if queued else "running", created=now, folder=str((folder or Path.cwd()).absolute()), **started)
+    try:
+        workspace.runs.mkdir(parents=True, exist_ok=True)
+        with runs_lock(workspace):
+            for leftover in workspace.runs.glob(".new-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            draft = workspace.runs / f".new-{secrets.token_hex(4)}"
+            try:
+                draft.mkdir()
+                (draft / "reserve").write_bytes(os.urandom(RESERVE_BYTES))
+                replace_file(draft / "config.json", config.canonical.encode(), durable=True)
+                replace_file(draft / "status.json", status.model_dump_json().encode(), durable=True)
+                run = Run(_rename_to_free(draft, f"{config.kind}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{config.hash[:8]}"))
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+            sync_folder(workspace.runs)
+            lock = None if queued else run.lock()
+            if lock is not None:
+                lock.acquire(timeout=5)
+    except OSError as error:
+        raise InputError(
+            f"the workspace {workspace.root} cannot be written ({error.strerror or error}): free space, or set PFD_HOME to another folder"
+        ) from error
+    return run, lock
+
+
+def _rename_to_free(draft: Path, name: str) -> Path:
+    """Give a finished draft its name; a second run of one configuration in one second gets a number behind it."""
+    for suffix in ("", *(f"-{k}" for k in range(2, 1_000_000))):
+        target = draft.with_name(name + suffix)
+        if not target.exists():
+            return draft.rename(target)
+    raise FileExistsError(errno.EEXIST, "too many runs of one name", name)
+
+
+def open_run(workspace: Workspace, run_id: str) -> Run:
+    """Return the run of that id; raises InputError where there is none (an id from a URL can be anything)."""
+    path = workspace.runs / run_id
+    if not RUN_ID.fullmatch(run_id) or path.is_symlink() or not path.is_dir():
+        raise InputError(f"there is no run {run_id[:80]!r} in this workspace: choose one from the list of runs", "run")
+    return Run(path)
+
+
+def list_runs(workspace: Workspace) -> list[Run]:
+    """Return all runs, newest first; what else lies in the folder is left out."""
+    try:
+        entries = list(os.scandir(workspace.runs))
+    except OSError:
+        return []
+    names = [entry.name for entry in entries if RUN_ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
+    return [Run(workspace.runs / name) for name in sorted(names, key=_age, reverse=True)]
+
+
+def retry(run: Run) -> Run:
+    """Queue the run again: in its own folder if it failed or was cancelled, as a new run of its configuration if it finished."""
+    if run.status.state == "finished":
+        folder = run.status.folder
+        return create_run(run.workspace, run.config, folder=Path(folder) if folder else None)
+    run.requeue()
+    return run
+
+
+@contextmanager
+def runs_lock(workspace: Workspace) -> Iterator[None]:
+    """Hold the lock under which run folders are made and orphans looked for; it is held for milliseconds."""
+    with FileLock(workspace.runs / ".lock", timeout=30, thread_local=False):
+        yield
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool) -> None:
+    """Write a file so that readers see the old content or the new, never a part; `durable` waits for the disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def _age(name: str) -> tuple[str, str, int]:
+    """Sort key of a run id: time, configuration, number."""
+    _, day, clock, config, *number = name.split("-")
+    return day + clock, config, int(number[0]) if number else 1
