@@ -1,0 +1,73 @@
+# make run: install, measure the bundled students, open the dashboard.  make test: install and run every test.
+SHELL := /bin/bash
+PYTHON ?= python3
+PORT ?= 8501
+BIN := .venv/bin
+PIP := -m pip install --quiet --disable-pip-version-check
+COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+.PHONY: run test lint e2e bench demo lock assets clean
+.DELETE_ON_ERROR:
+
+run: .venv/installed
+	$(BIN)/python -m pfd_engine.quickstart --port $(PORT)
+
+test: .venv/installed-dev .venv-hub/installed debian
+	$(BIN)/python -m pytest $(PYTEST)
+
+e2e: PYTEST := -m browser
+e2e: test
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: .venv/installed-dev
+	$(BIN)/python benchmarks/evaluate.py
+	$(BIN)/python benchmarks/pages.py
+
+demo: .venv-demo/installed
+	PFD_MODE=demo .venv-demo/bin/streamlit run app.py --server.address 127.0.0.1 --server.port $(PORT)
+
+assets: .venv/installed
+	$(BIN)/python -m pfd_engine.distill.bundled
+
+# The lock files: exact versions for everything that pyproject.toml and requirements-demo.in name.
+lock: .venv/installed-dev
+	$(COMPILE) -o requirements.txt pyproject.toml
+	sed -i 's/^torch==\(.*\)+cpu$$/torch==\1/' requirements.txt
+	$(COMPILE) --extra dev -c requirements.txt -o requirements-dev.txt pyproject.toml
+	sed -i 's/^torch==\(.*\)+cpu$$/torch==\1/' requirements-dev.txt
+	$(COMPILE) -o requirements-demo.txt requirements-demo.in
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.txt | .venv/bin/python
+	@echo "Installing the requirements: a minute or two, the first time"
+	$(BIN)/python $(PIP) -r requirements.txt
+	touch $@
+
+.venv/installed-dev: requirements.txt requirements-dev.txt | .venv/installed
+	$(BIN)/python $(PIP) -r requirements-dev.txt
+	touch $@
+
+# A Hub server on loopback for the tests, in an environment of its own, because its pins differ from ours.
+.venv-hub/installed: requirements-hub-test.txt
+	$(PYTHON) -m venv .venv-hub
+	.venv-hub/bin/python $(PIP) -r requirements-hub-test.txt
+	touch $@
+
+.venv-demo/installed: requirements-demo.txt
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python $(PIP) -r requirements-demo.txt
+	touch $@
+
+# Chromium and git-lfs, where this machine lets us install them; tests that lack them fail under CI and say that they skip elsewhere.
+.PHONY: debian
+debian:
+	@if ! { command -v chromium && command -v git-lfs; } >/dev/null 2>&1 && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo "Installing chromium and git-lfs" && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium git-lfs >/dev/null; \
+	fi
+
+clean:
+	rm -rf .venv .venv-hub .venv-demo .pytest_cache .mypy_cache .ruff_cache
