@@ -1,0 +1,122 @@
+"""From a reference to a denoiser or a map: the one way in for every model family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pfd_engine.adapters import ADAPTER_VERSION, family_of
+from pfd_engine.adapters._description import Description
+from pfd_engine.checkpoint_files import CheckpointError
+from pfd_engine.denoisers import Sigma
+from pfd_engine.devices import resolve_device
+from pfd_engine.errors import InputError
+from pfd_engine.flow_maps import FlowMap, SolverMap, hash_of
+from pfd_engine.hub import Report, Snapshot, file_sha256, resolve
+
+Denoise = Callable[[Tensor, Sigma], Tensor]
+
+
+class LoadedDenoiser:
+    """A checkpoint in memory: `denoiser(x, sigma, condition=None) -> x0` in EDM coordinates, with everything known about it.
+
+    `denoise(x, sigma)` is the family's conversion around its network. Attributes: `reference` (as given, without the
+    revision), `revision`, `family`, `shape`, `sigma_min`, `sigma_max`, `num_parameters`, `weights` (which of the published
+    weights: `ema`, `raw` or `as published`), `license`, `metadata`, `training_set_reference`, `device`, `few_step`, `steps` and
+    `content_key`, which changes with the weights, the configuration, the choice of weights, the dtype and the adapter.
+    """
+
+    def __init__(
+        self,
+        denoise: Denoise,
+        snapshot: Snapshot,
+        description: Description,
+        num_parameters: int,
+        device: str | torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.denoise = denoise
+        self.reference = snapshot.reference
+        self.revision = snapshot.revision
+        self.family = description.family
+        self.shape = tuple(description.shape)
+        self.sigma_min = description.sigma_min
+        self.sigma_max = description.sigma_max
+        self.num_parameters = num_parameters
+        self.weights = description.weights
+        self.license = description.license or snapshot.license
+        self.metadata = dict(description.metadata)
+        self.training_set_reference = description.training_set_reference
+        self.few_step = description.few_step
+        self.steps = description.steps
+        self.device = torch.device(device)
+        self.content_key = content_key(snapshot, description, dtype)
+
+    def __call__(self, x: Tensor, sigma: Sigma, condition: Any = None) -> Tensor:
+        return self.denoise(x, sigma)
+
+
+def content_key(snapshot: Snapshot, description: Description, dtype: torch.dtype = torch.float32) -> str:
+    """Return the hash of everything that could move a checkpoint's output: weights, configuration, which weights, dtype, adapter."""
+    layout = snapshot.layout
+    configs = [name for name in layout.json_files if Path(name).name in ("config.json", "scheduler_config.json")]
+    files = {name: file_sha256(snapshot.path / name) for name in (*configs, *layout.weight_files)}
+    return hash_of("checkpoint", ADAPTER_VERSION, description.family, description.weights, str(dtype), files)
+
+
+def load_denoiser(reference: str, device: str = "cpu", report: Report | None = None) -> LoadedDenoiser:
+    """Load a checkpoint that denoises: a Hub repository `owner/name[@revision]` or a folder.
+
+    Raises InputError with one sentence: see `hub.resolve` for what may be wrong with the reference; besides, a device that
+    this machine lacks, a kind of model that is not supported, damaged weights, and consistency models, which are maps.
+    """
+    target = str(resolve_device(device))
+    snapshot = resolve(reference, report=report)
+    family = family_of(snapshot)
+    if family.describe(snapshot).few_step:
+        raise CheckpointError(
+            f"{snapshot.reference} is a few-step map, which has no denoiser to follow: use it as a student, against a PF-ODE teacher"
+        )
+    return family.load(snapshot, target)
+
+
+def load_map(
+    reference: str,
+    device: str = "cpu",
+    solver: str = "heun",
+    steps: int = 18,
+    student_steps: int | None = None,
+    sigma_min: float | None = None,
+    sigma_max: float | None = None,
+    report: Report | None = None,
+) -> FlowMap:
+    """Load any checkpoint as a map: PF-ODE models with the solver given, few-step models with their own sampler.
+
+    `student_steps` belongs to few-step models (None: what their configuration says); for these `sigma_max` is the model's own,
+    and asking for another is an error. Raises InputError as `load_denoiser` does.
+    """
+    target = str(resolve_device(device))
+    snapshot = resolve(reference, report=report)
+    family = family_of(snapshot)
+    description = family.describe(snapshot)
+    if not description.few_step:
+        if student_steps is not None:
+            raise InputError(
+                f"{snapshot.reference} follows the probability flow ODE and has no steps of its own: leave out student_steps",
+                "student_steps",
+            )
+        return SolverMap(family.load(snapshot, target), solver, steps, sigma_min, sigma_max, device=target)
+    for name, value, own in (("sigma_min", sigma_min, description.sigma_min), ("sigma_max", sigma_max, description.sigma_max)):
+        if value is not None and abs(value - own) > 1e-6 * own:
+            raise InputError(f"{name} is {value:g} but {snapshot.reference} is a few-step map fixed at {own:g}: leave {name} out", name)
+    make_map: Callable[[LoadedDenoiser, int | None], FlowMap] = family.make_map  # type: ignore[attr-defined]
+    return make_map(family.load(snapshot, target), student_steps)
+
+
+def map_model(flow_map: object) -> Any:
+    """Return the loaded checkpoint behind a map: a solver map's denoiser, a few-step map's `model`."""
+    return getattr(flow_map, "denoiser", None) or getattr(flow_map, "model", None)

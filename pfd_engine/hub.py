@@ -1,0 +1,148 @@
+"""References to files on disk: Hub repositories pinned to a commit and downloaded as far as needed, and folders by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pfd_engine.checkpoint_files import CheckpointError, Layout, choose_files
+from pfd_engine.errors import InputError
+from pfd_engine.references import FolderReference, HubReference, parse_reference
+
+DEFAULT_MAX_BYTES = 20 * 10**9
+MAX_FILES = 200_000
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A pinned set of files on this disk.
+
+    `reference` is as given, without `@revision`; `revision` is a commit sha, or `sha256:<hex>` over a folder's contents;
+    `files` are the relative names that were asked for; `license` is what the repository's card says.
+    """
+
+    path: Path
+    reference: str
+    revision: str
+    license: str | None = None
+    files: tuple[str, ...] = ()
+    repo_type: str = "model"
+    checkpoint: Layout | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """The checkpoint's files; raises CheckpointError where the snapshot was not resolved as a checkpoint."""
+        if self.checkpoint is None:
+            raise CheckpointError(f"{self.reference} was not resolved as a checkpoint: name a model")
+        return self.checkpoint
+
+    @property
+    def weight_paths(self) -> list[Path]:
+        return [self.path / name for name in self.layout.weight_files]
+
+    def fingerprint(self) -> str:
+        """Return the sha256 over names and contents of `files`."""
+        return content_hash(self.path, self.files)
+
+
+def resolve(
+    reference: str,
+    *,
+    allow: Sequence[str] | None = None,
+    weights: bool = True,
+    repo_type: str = "model",
+    max_bytes: int | None = None,
+    report: Report | None = None,
+) -> Snapshot:
+    """Find, pin and, on the Hub, download what a reference names.
+
+    `allow` None takes a checkpoint's own files and nothing else (`choose_files`; without `weights`, its JSON only); patterns
+    such as `*.safetensors` take every file whose name or path they match. `max_bytes` None is `PFD_MAX_DOWNLOAD_BYTES` or
+    20 GB. `report` receives `{"type": "progress", "phase": "download", "done", "total", "unit": "bytes"}` and warnings.
+
+    Raises InputError with one sentence: unknown repository or revision, no access, no network and nothing cached, too large,
+    disk full; CheckpointError where no checkpoint is found in it.
+    """
+    try:
+        parsed = parse_reference(reference)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if isinstance(parsed, FolderReference):
+        return _folder(reference, parsed, allow, weights)
+    from pfd_engine.hub_download import fetch
+
+    return fetch(parsed, allow, weights, repo_type, max_bytes or _max_bytes(), report or (lambda event: None))
+
+
+def select(names: Sequence[str], allow: Sequence[str] | None, weights: bool, what: str) -> tuple[tuple[str, ...], Layout | None]:
+    """Return the files to take among `names`, and the checkpoint's layout where no patterns are given."""
+    if allow is not None:
+        matching = (name for name in names if any(fnmatch(name, p) or fnmatch(Path(name).name, p) for p in allow))
+        return tuple(sorted(matching)), None
+    layout = choose_files(names, what)
+    return (*layout.json_files, *(layout.weight_files if weights else ())), layout
+
+
+def content_hash(root: Path, names: Sequence[str]) -> str:
+    """Return the sha256, in hexadecimal, over the names and contents of files below `root`."""
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        digest.update(f"{name}\0{file_sha256(root / name)}\n".encode())
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's sha256 in hexadecimal; an unchanged file is read once a process."""
+    stat = path.stat()
+    return _file_sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _file_sha256(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _folder(reference: str, parsed: FolderReference, allow: Sequence[str] | None, weights: bool) -> Snapshot:
+    path = parsed.path
+    if not path.exists():
+        raise InputError(f"there is no folder {reference}: check the path, or name a Hub repository as owner/name")
+    if not path.is_dir():
+        raise InputError(f"{reference} is a file: give the folder that holds the checkpoint")
+    try:
+        names = _names_below(path)
+        files, layout = select(names, allow, True, reference)
+        revision = f"sha256:{content_hash(path, files)}"
+    except OSError as error:
+        raise InputError(f"{reference} cannot be read ({error.strerror}): check its permissions") from None
+    return Snapshot(path, reference, revision, None, files, "folder", layout)
+
+
+def _names_below(root: Path) -> list[str]:
+    names = []
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        names += [(Path(folder) / name).relative_to(root).as_posix() for name in sorted(files)]
+        if len(names) > MAX_FILES:
+            raise InputError(f"the folder {root.name} holds more than {MAX_FILES:,} files: name the checkpoint's own folder")
+    return names
+
+
+def _max_bytes() -> int:
+    given = os.environ.get("PFD_MAX_DOWNLOAD_BYTES")
+    if not given:
+        return DEFAULT_MAX_BYTES
+    if not given.isdecimal():
+        raise InputError(f"PFD_MAX_DOWNLOAD_BYTES is {given[:40]!r}: give a whole number of bytes")
+    return int(given)
+
+
+__all__ = ["HubReference", "Report", "Snapshot", "content_hash", "file_sha256", "resolve", "select"]
