@@ -1,0 +1,1 @@
+"""Distillation: training students from a teacher's samples."""

@@ -1,0 +1,189 @@
+"""Train the bundled checkpoints: `python -m pfd_engine.distill.bundled` (about three minutes on two cores).
+
+A teacher on scikit-learn's digits, then two students on samples drawn from it: few samples, which the student memorizes, and
+enough of them to generalize. Both sets start at the first training seed, so the small one is part of the large one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pfd_engine.adapters.own import MLPOptions, OwnConfig, save_denoiser
+from pfd_engine.bundled import GENERALIZES, MEMORIZES, TEACHER
+from pfd_engine.datasets import load_digits_images
+from pfd_engine.denoisers import EDMPrecondition
+from pfd_engine.distance import probability_flow_distance
+from pfd_engine.distill.trainer import Progress, TrainConfig, Trainer
+from pfd_engine.empirical import EmpiricalDenoiser, nearest_samples
+from pfd_engine.endpoints import drain
+from pfd_engine.flow_maps import SolverMap, flow_map
+from pfd_engine.hub import resolve
+from pfd_engine.networks import build_network
+from pfd_engine.noise_bank import noise
+from pfd_engine.noise_ranges import TRAINING_SEEDS
+from pfd_engine.training_set_files import describe_samples
+from pfd_engine.training_sets import draw_samples
+from pfd_engine.workspace import ASSETS
+
+TEACHER_WIDTH, TEACHER_TRAINING = 512, TrainConfig(steps=5000, seed=0)
+STUDENT_WIDTH = 256
+NUM_NOISES = 1024
+
+
+@dataclass(frozen=True)
+class Student:
+    """One row of the table of bundled students."""
+
+    name: str
+    num_samples: int
+    training: TrainConfig
+    what: str
+
+
+STUDENTS = (
+    Student(MEMORIZES, 64, TrainConfig(steps=10_000, seed=1), "memorizes them: it mostly returns training samples"),
+    Student(GENERALIZES, 1024, TrainConfig(steps=5000, seed=1), "generalizes: it follows the teacher and returns no training sample"),
+)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """A student's errors over the noises `[0, NUM_NOISES)`, pixel, Heun with 18 steps (MATH: E_gen, E_mem and memorization ratio)."""
+
+    e_gen: float
+    e_mem: float
+    memorization_ratio: float
+
+
+def train_all(folder: Path) -> Iterator[tuple[str, Progress | Errors]]:
+    """Train and save all three below `folder`; yields the checkpoint's name with its progress, and a student's errors at its end."""
+    images = load_digits_images()
+    trainer = _trainer(TEACHER_WIDTH, images, TEACHER_TRAINING)
+    for progress in trainer.run():
+        yield TEACHER, progress
+    metadata = {"size": f"mlp-{TEACHER_WIDTH}", "objective": "data", "training_set": "scikit-learn digits", "num_samples": len(images)}
+    save_denoiser(folder / TEACHER, trainer.ema, _config(TEACHER_WIDTH, trainer, metadata), card=_teacher_card(trainer))
+
+    revision = resolve(str((folder / TEACHER).absolute())).revision
+    teacher = SolverMap(trainer.denoiser)
+    for student in STUDENTS:
+        for news in _train_student(student, teacher, revision, folder):
+            yield student.name, news
+
+
+def measure_errors(teacher: SolverMap, student: EDMPrecondition, samples: Tensor, num_noises: int = NUM_NOISES) -> Errors:
+    """Measure a student against its teacher and its training samples `(N, *shape)`."""
+    images = flow_map(student, noise(0, num_noises, student.shape))
+    distances, _ = nearest_samples(images, samples)
+    return Errors(
+        e_gen=probability_flow_distance(teacher, SolverMap(student), num_noises).value,
+        e_mem=probability_flow_distance(SolverMap(EmpiricalDenoiser(samples)), SolverMap(student), num_noises).value,
+        memorization_ratio=(distances[:, 0] < distances[:, 1] / 3).double().mean().item(),
+    )
+
+
+def _train_student(student: Student, teacher: SolverMap, teacher_revision: str, folder: Path) -> Iterator[Progress | Errors]:
+    shape = teacher.shape
+    assert shape is not None
+    seeds = range(TRAINING_SEEDS.start, TRAINING_SEEDS.start + student.num_samples)
+    samples = drain(draw_samples(teacher, seeds, shape))
+    trainer = _trainer(STUDENT_WIDTH, samples, student.training)
+    yield from trainer.run()
+    errors = measure_errors(teacher, trainer.denoiser, samples)
+    description = describe_samples(samples, teacher, seeds, f"../{TEACHER}", teacher_revision)
+    metadata = {"size": f"mlp-{STUDENT_WIDTH}", "objective": "samples", "training_set": description.name, "num_samples": len(samples)}
+    save_denoiser(
+        folder / student.name,
+        trainer.ema,
+        _config(STUDENT_WIDTH, trainer, metadata),
+        card=_student_card(student, trainer, errors),
+        training_set=description.model_dump(mode="json"),
+    )
+    yield errors
+
+
+def _trainer(width: int, samples: Tensor, training: TrainConfig) -> Trainer:
+    network: nn.Module = build_network("mlp", samples.shape[1:], {"width": width}, seed=training.seed)
+    return Trainer(network, samples, training)
+
+
+def _config(width: int, trainer: Trainer, metadata: dict[str, object]) -> OwnConfig:
+    """Return the checkpoint's config.json; its metadata names everything that training depended on."""
+    training = asdict(trainer.config)
+    return OwnConfig(
+        network=MLPOptions(width=width),
+        sigma_data=trainer.config.sigma_data,
+        shape=tuple(trainer.samples.shape[1:]),
+        metadata=metadata | {"student_seed": training.pop("seed"), "step": training.pop("steps"), "training": training},
+        license="apache-2.0",
+    )
+
+
+def _card(title: str, body: str, trainer: Trainer) -> str:
+    training = trainer.config
+    return f"""---
+license: apache-2.0
+tags: [diffusion, probability-flow-distance]
+---
+# {title}
+
+{body}
+
+| training | |
+| --- | --- |
+| loss | EDM denoising score matching, ln sigma ~ N({training.p_mean:g}, {training.p_std:g}²), sigma_data {training.sigma_data:g} |
+| optimizer | Adam, learning rate {training.learning_rate:g}, batch {training.batch_size}, {training.steps:,} steps |
+| weights | exponential moving average, decay {training.ema_decay:g} |
+| seed | {training.seed} |
+
+Trained by `python -m pfd_engine.distill.bundled`; `config.json` and `model.safetensors` are all that is needed to load it.
+"""
+
+
+def _teacher_card(trainer: Trainer) -> str:
+    body = (
+        f"A denoiser of 8x8 handwritten digits: LayerNorm residual MLP of width {TEACHER_WIDTH}, trained on the "
+        f"{len(trainer.samples):,} scans that come with scikit-learn, gray values scaled to [-1, 1]."
+    )
+    return _card("Teacher of 8x8 digits", body, trainer)
+
+
+def _student_card(student: Student, trainer: Trainer, errors: Errors) -> str:
+    body = f"""A student of `{TEACHER}` (LayerNorm residual MLP of width {STUDENT_WIDTH}) that learned from {student.num_samples:,} of its
+samples and {student.what}.
+
+| measured over {NUM_NOISES:,} noises (pixel, Heun, 18 steps) | |
+| --- | --- |
+| E_gen, distance to the teacher | {errors.e_gen:.3f} |
+| E_mem, distance to the training samples' own map | {errors.e_mem:.3f} |
+| memorization ratio | {errors.memorization_ratio:.3f} |
+
+`training_set.json` says how its samples are drawn from the teacher again."""
+    return _card(f"Student of 8x8 digits, {student.num_samples:,} samples", body, trainer)
+
+
+def main() -> None:
+    """Train the bundled checkpoints, with progress on stderr."""
+    parser = argparse.ArgumentParser(description="Train the bundled teacher and students on scikit-learn's digits.")
+    parser.add_argument("--folder", type=Path, default=ASSETS, help="where the three folders go (default: pfd_engine/assets)")
+    started = time.monotonic()
+    for name, news in train_all(parser.parse_args().folder):
+        seconds = f"{time.monotonic() - started:6.1f} s"
+        if isinstance(news, Errors):
+            errors = f"E_gen {news.e_gen:.3f}, E_mem {news.e_mem:.3f}, memorization ratio {news.memorization_ratio:.3f}"
+            print(f"{seconds}  {name}: {errors}", file=sys.stderr)
+        elif news.step % 500 == 0:
+            print(f"{seconds}  {name}: step {news.step:,} of {news.steps:,}, loss {news.loss:.4f}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    main()
