@@ -20,7 +20,10 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.safetensors")
 
 
 class CheckpointError(InputError):
-    """The reference was found, but what it holds cannot be used as a checkpoint."""
+    """The reference was found, but what it holds cannot be used as a checkpoint; `revision` and `license` where known."""
+
+    revision: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True)

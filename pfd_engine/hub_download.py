@@ -7,7 +7,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.file_download import HfFileMetadata, http_get, repo_folder_name
-from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 from tqdm import tqdm
 
-from pfd_engine.checkpoint_files import CheckpointError
+from pfd_engine.checkpoint_files import CheckpointError, Layout
 from pfd_engine.errors import InputError
 from pfd_engine.hub import Report, Snapshot, file_sha256, select
 from pfd_engine.references import HubReference
@@ -59,7 +59,7 @@ def fetch(reference: HubReference, allow: Sequence[str] | None, weights: bool, r
     try:
         with _sentences(reference, repo_type):
             sha, names, license_name = _listing(reference, repo_type)
-            files, layout = select(names, allow, weights, named(reference))
+            files, layout = _selected(names, allow, weights, reference, sha, license_name)
             _download(reference, repo_type, storage, sha, files, max_bytes, report)
         _remember(storage, reference.revision or "main", sha)
     except NoNetwork:
@@ -75,6 +75,38 @@ def fetch(reference: HubReference, allow: Sequence[str] | None, weights: bool, r
         license_name = None
         report({"type": "warning", "message": f"the Hub could not be reached: {named(reference)} is taken from the cache at {sha}"})
     return Snapshot(storage / "snapshots" / sha, reference.repository, sha, license_name, files, repo_type, layout)
+
+
+def read_start(snapshot: Snapshot, name: str, needed: Callable[[bytes], int]) -> tuple[bytes, int | None]:
+    """Return the first bytes of a file on the Hub, as many as `needed(bytes so far)` asks for, and the file's size where the Hub tells.
+
+    The transfer is broken off there: the rest of the file is never fetched. Raises InputError with one sentence.
+    """
+    reference = HubReference(snapshot.reference, snapshot.revision)
+    start = b""
+    try:
+        with _sentences(reference, snapshot.repo_type):
+            url = hf_hub_url(reference.repository, name, repo_type=snapshot.repo_type, revision=snapshot.revision, endpoint=endpoint())
+            metadata = get_hf_file_metadata(url, timeout=TIMEOUT_SECONDS, endpoint=endpoint(), headers=build_hf_headers())
+            with get_session().stream("GET", metadata.location, headers=_headers_for(metadata.location)) as response:
+                hf_raise_for_status(response)
+                for chunk in response.iter_bytes(2**16):
+                    start += chunk
+                    if len(start) >= max(needed(start), 8):
+                        break
+    except NoNetwork:
+        raise InputError(f"the Hub cannot be reached, so {named(reference)} cannot be inspected: try again") from None
+    return start, metadata.size
+
+
+def _selected(
+    names: Sequence[str], allow: Sequence[str] | None, weights: bool, reference: HubReference, sha: str, license_name: str | None
+) -> tuple[tuple[str, ...], Layout | None]:
+    try:
+        return select(names, allow, weights, named(reference))
+    except CheckpointError as error:
+        error.revision, error.license = sha, license_name
+        raise
 
 
 def named(reference: HubReference) -> str:

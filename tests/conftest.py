@@ -1,0 +1,36 @@
+"""What every test shares: a workspace and a Hub cache of its own, no way to the real Hub, and a Hub server on loopback."""
+
+import os
+
+import pytest
+
+from tests import hub_server
+
+NOWHERE = "http://127.0.0.1:9"
+
+os.environ["HF_ENDPOINT"] = NOWHERE
+for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "PFD_MAX_DOWNLOAD_BYTES", "PFD_MODE"):
+    os.environ.pop(name, None)
+os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch):
+    """Give each test a workspace and a Hub home of its own."""
+    monkeypatch.setenv("PFD_HOME", str(tmp_path / "workspace"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory):
+    """A running Hub server with a tiny checkpoint of every family: `hub.endpoint`, `hub.reference(family)`; HF_ENDPOINT is set."""
+    reason = hub_server.why_not_available()
+    if reason is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    server = hub_server.HubServer(tmp_path_factory.mktemp("hub"))
+    server.add_families()
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", server.endpoint)
+        yield server
+    server.stop()
