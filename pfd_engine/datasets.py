@@ -138,10 +138,10 @@ def _decode(name: str, source: Path | io.BytesIO) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(source, formats=IMAGE_FORMATS)
-            if math.prod(image.size) > MAX_PIXELS:
-                raise InputError(f"{name} has {image.width} x {image.height} pixels: give images of at most {MAX_PIXELS:,}")
-            image.load()
+            with Image.open(source, formats=IMAGE_FORMATS) as opened:
+                if math.prod(opened.size) > MAX_PIXELS:
+                    raise InputError(f"{name} has {opened.width} x {opened.height} pixels: give images of at most {MAX_PIXELS:,}")
+                image = opened.copy()
     except InputError:
         raise
     except Exception:  # decoders fail in many ways; none of them is more than an unreadable image
@@ -153,11 +153,13 @@ def _decode(name: str, source: Path | io.BytesIO) -> Image.Image:
 
 def _pixels(image: Image.Image, size: int | None, gray: bool) -> NDArray[np.uint8]:
     """Return `(C, H, W)`, uint8."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     image = image.convert("L" if gray else "RGB")
     if size is not None and image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
     values = np.asarray(image, dtype=np.uint8)
     return values[None] if gray else np.ascontiguousarray(values.transpose(2, 0, 1))
 

@@ -2,9 +2,9 @@
 
 A set drawn from a teacher is its seeds: `training_set.json` names teacher, seeds and flow map, and the samples are computed again where
 they are needed. Two checks tell whether the right ones came out. `sha256` over the float32 values (little-endian, seed order) settles it on
-the machine that wrote it; elsewhere the last digits move with processor, library and batch size, so that `fingerprint`, one random
-projection a sample, decides: at least 99 % of them must agree within 0.01 (rounding moves them by 1e-6 for the bundled teacher; two different samples differ by about 1; a sample at the border
-between two modes may switch sides, so 1 % may be off). A wrong teacher, seed or solver moves nearly all of them.
+the machine that wrote it. Elsewhere the last digits move with processor, library and batch size (by about 1e-6 for the bundled teacher), so
+that `fingerprint`, one random projection a sample, decides: at least 99 % must agree within 0.01. Two different samples differ by about 1,
+so a wrong teacher, seed or solver is found; a sample at the border between two modes may switch sides, so 1 % may be off.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION_FILE, SAMPLES_FILE, SAMPLES_KEY = "training_set.json", "samples.safetensors", "samples"
 MAX_SAMPLES, MAX_VALUES = 2**21, 2**33
-LARGEST_VALUE = 4.0
+LARGEST_VALUE = 8.0
 FINGERPRINT_TOLERANCE, FINGERPRINT_AGREEMENT = 0.01, 0.99
 
 

@@ -108,8 +108,17 @@ def test_a_diverging_loss_is_said_so() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("steps", 0), ("batch_size", 0), ("learning_rate", 0.0), ("learning_rate", math.inf), ("ema_decay", 1.0), ("p_std", math.nan)]
-    + [("sigma_data", -1.0), ("seed", -1), ("p_mean", math.inf)],
+    [
+        ("steps", 0),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.inf),
+        ("ema_decay", 1.0),
+        ("p_std", math.nan),
+        ("sigma_data", -1.0),
+        ("seed", -1),
+        ("p_mean", math.inf),
+    ],
 )
 def test_impossible_settings_are_refused(field: str, value: float) -> None:
     with pytest.raises(InputError, match=field) as caught:

@@ -1,0 +1,268 @@
+"""Training sets: drawn again and known again, tampering found, nested ranges, stored samples, and what the bundled students are."""
+
+import base64
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from pfd_engine.adapters import load_denoiser
+from pfd_engine.adapters.own import MLPOptions, OwnConfig, save_denoiser
+from pfd_engine.bundled import bundled_references
+from pfd_engine.distill.bundled import measure_errors
+from pfd_engine.endpoints import EndPoints, drain
+from pfd_engine.errors import InputError
+from pfd_engine.flow_maps import SolverMap, flow_map
+from pfd_engine.networks import build_network
+from pfd_engine.noise_bank import noise
+from pfd_engine.noise_ranges import TRAINING_SEEDS
+from pfd_engine.training_set_files import describe_samples, fingerprint, samples_sha256, write_training_set
+from pfd_engine.training_sets import check_disjoint, draw_samples, load_training_set
+from pfd_engine.workspace import ASSETS
+
+SHAPE = (1, 2, 2)
+START = TRAINING_SEEDS.start
+SEEDS = range(START + 300, START + 340)
+
+
+def save_teacher(folder: Path, seed: int = 0) -> SolverMap:
+    network = build_network("mlp", SHAPE, {"width": 16, "blocks": 1}, seed=seed)
+    torch.nn.init.normal_(network.output.weight, std=0.2, generator=torch.Generator().manual_seed(seed))  # type: ignore[union-attr, arg-type]
+    save_denoiser(folder, network, OwnConfig(network=MLPOptions(width=16, blocks=1), sigma_data=0.5, shape=SHAPE))
+    return SolverMap(load_denoiser(str(folder)), steps=6)
+
+
+@pytest.fixture
+def student(tmp_path: Path) -> Path:
+    """A student's folder that describes 40 samples of the teacher beside it."""
+    teacher = save_teacher(tmp_path / "teacher")
+    (tmp_path / "student").mkdir()
+    samples = drain(draw_samples(teacher, SEEDS, SHAPE))
+    write_training_set(tmp_path / "student", describe_samples(samples, teacher, SEEDS, "../teacher", "sha256:0"))
+    return tmp_path / "student"
+
+
+def rewrite(folder: Path, **changes: Any) -> None:
+    path = folder / "training_set.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_samples_are_drawn_again_to_the_bit(student: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path / "teacher")  # the teacher is found beside the description, wherever the program runs
+    events: list[dict[str, Any]] = []
+    training_set = load_training_set("../student", report=events.append)
+    teacher = SolverMap(load_denoiser(str(tmp_path / "teacher")), steps=6)
+    expected = flow_map(teacher.denoiser, noise(SEEDS.start, SEEDS.stop, SHAPE), steps=6)
+    assert training_set.seeds == SEEDS
+    assert training_set.samples.dtype == torch.float32
+    torch.testing.assert_close(training_set.samples, expected)
+    assert samples_sha256(training_set.samples) == training_set.content_hash
+    assert events[-1] == {"type": "progress", "phase": "training set", "done": 40, "total": 40, "unit": "samples"}
+
+
+def test_nested_ranges_hold_the_same_bits(tmp_path: Path) -> None:
+    teacher = save_teacher(tmp_path / "teacher")
+    large = drain(draw_samples(teacher, range(START + 200, START + 700), SHAPE))
+    for first, last in ((200, 201), (255, 257), (300, 640), (512, 700)):
+        small = drain(draw_samples(teacher, range(START + first, START + last), SHAPE))
+        assert torch.equal(small, large[first - 200 : last - 200])
+
+
+def test_other_batch_sizes_and_float64_still_pass_the_check(student: Path) -> None:
+    exact = load_training_set(str(student))
+    batched = load_training_set(str(student), end_points=EndPoints(batch_size=1))
+    assert batched.content_hash == exact.content_hash
+    teacher = load_denoiser(str(student.parent / "teacher"))
+    double = flow_map(teacher, noise(SEEDS.start, SEEDS.stop, SHAPE).double(), steps=6).float()
+    assert samples_sha256(double) != exact.content_hash
+    write_training_set(student, None, double)
+    assert load_training_set(str(student)).content_hash == exact.content_hash
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed_start": SEEDS.start + 1, "seed_stop": SEEDS.stop + 1},
+        {"solver": "euler"},
+        {"steps": 3},
+        {"sigma_max": 20.0},
+    ],
+)
+def test_a_tampered_description_is_found(student: Path, changes: dict[str, Any]) -> None:
+    rewrite(student, **changes)
+    with pytest.raises(InputError, match="not what its description says"):
+        load_training_set(str(student))
+
+
+def test_another_teacher_is_found(student: Path) -> None:
+    save_teacher(student.parent / "teacher", seed=1)
+    with pytest.raises(InputError, match="use the teacher, at its revision"):
+        load_training_set(str(student))
+
+
+def test_rounding_passes_by_the_fingerprint_and_another_fingerprint_does_not(student: Path) -> None:
+    rewrite(student, sha256="0" * 64)
+    load_training_set(str(student))
+    rewrite(student, fingerprint=base64.b64encode(np.zeros(len(SEEDS), "<f4").tobytes()).decode())
+    with pytest.raises(InputError, match="not what its description says"):
+        load_training_set(str(student))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"seed_start": 5, "seed_stop": 45}, "no range within the training seeds"),
+        ({"seed_stop": SEEDS.start}, "no range within the training seeds"),
+        ({"seed_start": START, "seed_stop": TRAINING_SEEDS.stop}, "1,073,741,824 samples"),
+        ({"shape": [10**5, 10**5]}, "values at most"),
+        ({"shape": [1, 3, 3]}, "use the teacher that the student was trained with"),
+        ({"seed_stop": SEEDS.stop - 1}, "fingerprint does not belong to 39 samples"),
+        ({"fingerprint": "no base64!"}, "does not describe a training set"),
+        ({"sha256": "short"}, "sha256"),
+        ({"steps": 10**6}, "steps"),
+        ({"solver": "magic"}, "magic"),
+        ({"sigma_max": 1e5}, "choose a value inside"),
+        ({"teacher": "../nobody"}, "the training set's teacher ../nobody is not here"),
+        ({"teacher": "no reference at all"}, "which is no reference"),
+        ({"extra": 1}, "extra"),
+    ],
+)
+def test_a_bad_description_is_one_sentence(student: Path, changes: dict[str, Any], sentence: str) -> None:
+    rewrite(student, **changes)
+    with pytest.raises(InputError) as caught:
+        load_training_set(str(student))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_copied_student_takes_the_evaluations_teacher_and_checks_it(student: Path, tmp_path: Path) -> None:
+    shutil.copytree(student, tmp_path / "elsewhere" / "student")
+    copied = str(tmp_path / "elsewhere" / "student")
+    assert load_training_set(copied, str(tmp_path / "teacher")).content_hash == load_training_set(str(student)).content_hash
+    save_teacher(tmp_path / "stranger", seed=1)
+    with pytest.raises(InputError, match="not what its description says"):
+        load_training_set(copied, str(tmp_path / "stranger"))
+
+
+def test_stored_samples_need_no_teacher_and_are_checked(student: Path) -> None:
+    drawn = load_training_set(str(student))
+    write_training_set(student, None, drawn.samples)
+    shutil.rmtree(student.parent / "teacher")
+    assert torch.equal(load_training_set(str(student)).samples, drawn.samples)
+    write_training_set(student, None, drawn.samples.flip(0))
+    with pytest.raises(InputError, match="40 of 40 samples differ"):
+        load_training_set(str(student))
+    write_training_set(student, None, drawn.samples[:-1])
+    with pytest.raises(InputError, match="40 samples of 1x2x2 but 39 of 1x2x2 were found"):
+        load_training_set(str(student))
+
+
+def test_samples_alone_are_a_training_set(tmp_path: Path) -> None:
+    samples = torch.rand(9, 3, 2, 2) * 2 - 1
+    write_training_set(tmp_path, None, samples)
+    training_set = load_training_set(str(tmp_path))
+    assert torch.equal(training_set.samples, samples)
+    assert training_set.seeds is None
+    assert training_set.name == tmp_path.name
+
+
+@pytest.mark.parametrize(
+    ("tensors", "sentence"),
+    [
+        ({"samples": torch.rand(4, 2) * 16}, "scale the samples to [-1, 1]"),
+        ({"samples": torch.full((4, 2), torch.nan)}, "values up to nan"),
+        ({"samples": torch.zeros(4, 2, dtype=torch.uint8)}, "U8: store floating point"),
+        ({"samples": torch.zeros(4)}, "holds 4 of F32"),
+        ({"samples": torch.zeros(0, 2)}, "0 samples of 2"),
+        ({"images": torch.zeros(4, 2)}, "no tensor named 'samples'"),
+    ],
+)
+def test_bad_samples_are_one_sentence(tmp_path: Path, tensors: dict[str, torch.Tensor], sentence: str) -> None:
+    save_file(tensors, tmp_path / "samples.safetensors")
+    with pytest.raises(InputError) as caught:
+        load_training_set(str(tmp_path))
+    assert sentence in str(caught.value)
+
+
+def test_truncated_samples_are_one_sentence(tmp_path: Path) -> None:
+    write_training_set(tmp_path, None, torch.zeros(9, 3, 2, 2))
+    whole = (tmp_path / "samples.safetensors").read_bytes()
+    (tmp_path / "samples.safetensors").write_bytes(whole[:-7])
+    with pytest.raises(InputError, match="no complete safetensors file"):
+        load_training_set(str(tmp_path))
+
+
+def test_a_folder_of_images_is_a_training_set(tmp_path: Path) -> None:
+    for index in range(3):
+        Image.fromarray(np.full((4, 4), 100 * index, np.uint8)).save(tmp_path / f"{index}.png")
+    training_set = load_training_set(str(tmp_path))
+    assert training_set.samples.shape == (3, 1, 4, 4)
+    assert training_set.samples[:, 0, 0, 0].tolist() == pytest.approx([-1, 100 / 127.5 - 1, 200 / 127.5 - 1])
+
+
+def test_an_empty_or_absent_folder_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no images"):
+        load_training_set(str(tmp_path))
+    with pytest.raises(InputError, match="there is no folder"):
+        load_training_set(str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="no reference"):
+        load_training_set("one two")
+
+
+def test_training_and_evaluation_seeds_must_not_meet() -> None:
+    check_disjoint(range(10, 20), range(20, 30))
+    check_disjoint(range(20, 30), range(10, 20))
+    with pytest.raises(InputError, match="noises 19 to 19") as caught:
+        check_disjoint(range(10, 20), range(19, 30))
+    assert caught.value.field == "seed"
+    with pytest.raises(InputError, match="noises 12 to 13"):
+        check_disjoint(range(10, 20), range(12, 14))
+
+
+def test_the_fingerprint_moves_with_every_value() -> None:
+    samples = torch.rand(3, 1, 4, 4)
+    before = fingerprint(samples)
+    for position in range(16):
+        changed = samples.clone()
+        changed[1].flatten()[position] += 0.5
+        assert (np.abs(fingerprint(changed) - before) > 0.1).tolist() == [False, True, False]
+
+
+def test_the_bundled_checkpoints_are_small() -> None:
+    files = [path for path in ASSETS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 12e6
+    for reference in bundled_references():
+        names = {path.name for path in Path(reference).iterdir()}
+        assert names - {"training_set.json"} == {"README.md", "config.json", "model.safetensors"}
+
+
+def test_the_bundled_students_are_what_they_claim() -> None:
+    references = bundled_references()
+    teacher = SolverMap(load_denoiser(references.teacher))
+    errors, sets = {}, {}
+    for reference in references[1:]:
+        student = load_denoiser(reference)
+        assert student.training_set_reference == reference
+        sets[reference] = load_training_set(reference)
+        assert len(sets[reference].samples) == student.metadata["num_samples"]
+        errors[reference] = measure_errors(teacher, student, sets[reference].samples, num_noises=128)
+    memorizes, generalizes = (errors[reference] for reference in references[1:])
+    assert memorizes.memorization_ratio > 0.7
+    assert memorizes.e_mem < 0.75 * memorizes.e_gen
+    assert generalizes.memorization_ratio < 0.02
+    assert generalizes.e_gen < 0.75 * generalizes.e_mem
+    small, large = (sets[reference].samples for reference in references[1:])
+    torch.testing.assert_close(small, large[:64], rtol=0, atol=1e-3)
+
+
+def test_bundled_references_hold_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ASSETS.parents[1])
+    assert bundled_references().teacher == "./pfd_engine/assets/digits-teacher"
+    monkeypatch.chdir(tmp_path)
+    assert all(Path(reference).is_dir() for reference in bundled_references())
