@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -200,6 +201,7 @@ def main() -> int:
         server.add_families()
         server.start()
         print(f"export HF_ENDPOINT={server.endpoint}")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         print("references: " + " ".join(server.reference(family) for family in FAMILIES), flush=True)
         try:
             while server.process is not None and server.process.poll() is None:
