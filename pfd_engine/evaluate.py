@@ -55,14 +55,14 @@ def prepare(config: EvaluateConfig, workspace: Workspace, report: Report | None 
         report({"type": "progress", "phase": "load", "done": len(loaded), "total": 2, "unit": "models"})
         with _naming(role):
             loaded[role] = load_map(
-                reference, device, config.solver, config.steps, student_steps=config.student_steps if role == "student" else None
+                reference,
+                str(device),
+                config.solver,
+                config.steps,
+                student_steps=config.student_steps if role == "student" else None,
+                report=report,
             )
     teacher, student = loaded["teacher"], loaded["student"]
-    if config.student_steps is not None and isinstance(student, SolverMap):
-        raise InputError(
-            "the student follows its probability flow ODE and has no steps of its own: leave student steps out and set steps",
-            "student_steps",
-        )
     shape = common_shape(teacher, student)
     maps = pair_of_maps(
         teacher.denoiser if isinstance(teacher, SolverMap) else teacher,
@@ -83,7 +83,8 @@ def _naming(field_name: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        error.field = field_name
+        if error.field not in EvaluateConfig.model_fields:
+            error.field = field_name
         raise
 
 
@@ -156,7 +157,7 @@ class Evaluation:
         tallies, interval = {name: Tally() for name in pairs}, None
         looks = look_schedule(blocks) if config.target_relative_error is not None else [config.num_noises]
         self.memorized = 0
-        per_noise = sum(m.network_calls for m in maps.values())  # type: ignore[attr-defined]
+        per_noise = sum(m.network_calls for m in maps.values())
         calls = 0
         for block in measure(maps, pairs, blocks, self.shape, self.psi, end_points):
             if isinstance(block, Progress):
@@ -188,10 +189,9 @@ class Evaluation:
             )
         estimate = finish(tallies["PFD"], interval, pair, error, self.psi.name)
         yield _progress("images", 0, 1)
-        yield from pair_events(estimate, pair, blocks, self.shape, end_points, self.training_set and self.training_set.samples)
-        memorization = self.training_set and Memorization(
-            self.training_set, tallies["E_mem"], tallies["E_emp"], self.memorized if len(self.training_set.samples) > 1 else None
-        )
+        samples = None if self.training_set is None else self.training_set.samples
+        yield from pair_events(estimate, pair, blocks, self.shape, end_points, samples)
+        memorization = self._memorization(tallies)
         yield from measurement_events(estimate, pair, self.psi, memorization)
         result = result_object(estimate, pair, self.psi, self.shape, memorization)
         yield {"type": "result", "result": result | {"seconds": time.monotonic() - started, "run_id": run_id} | provenance(self.device)}
@@ -205,6 +205,12 @@ class Evaluation:
             top = getattr(maps["student"], "sigma_max", None)
             return SolverMap(denoiser, self.config.solver, self.config.steps, None, top, device=self.device)
         return SolverMap(denoiser, reference.solver.name, reference.steps, reference.sigma_min, reference.sigma_max, device=self.device)
+
+    def _memorization(self, tallies: dict[str, Tally]) -> Memorization | None:
+        if self.training_set is None:
+            return None
+        memorized = self.memorized if len(self.training_set.samples) > 1 else None
+        return Memorization(self.training_set, tallies["E_mem"], tallies["E_emp"], memorized)
 
     def _count_memorized(self, images: torch.Tensor) -> int:
         """Count the images whose nearest training sample is closer than a third of the second nearest."""

@@ -26,6 +26,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
     return {"versions": versions(), "device": str(device), "device_name": name, "git_commit": git_commit()}
 
 
+@lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Return the versions of this engine, of Python and of the packages that move numbers; missing packages are left out."""
     found = {"pfd_engine": __version__, "python": platform.python_version()}

@@ -1,0 +1,155 @@
+"""Evaluations of the bundled digits, from configuration to events."""
+
+import base64
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pfd_engine import EvaluateConfig, InputError, load_denoiser, probability_flow_distance
+from pfd_engine.bundled import bundled_references
+from pfd_engine.errors import Cancelled
+from pfd_engine.evaluate import prepare
+from pfd_engine.image_pairs import chosen_ranks
+from pfd_engine.workspace import Workspace
+
+REFERENCES = bundled_references()
+
+
+def words(text):
+    return set(text.split())
+
+
+MEASUREMENT_COLUMNS = words(
+    "experiment teacher student family size parameters objective training_set num_samples student_seed step student_steps metric band "
+    "value stderr ci_low ci_high noise_seed num_noises descriptor solver solver_steps sigma_min sigma_max"
+)
+RESULT_KEYS = words(
+    "value stderr ci_low ci_high shuffled rms_per_coordinate num_noises noise_seed descriptor solver steps student_steps sigma_min "
+    "sigma_max network_calls discretization_error teacher student memorization seconds run_id"
+)
+
+
+def config(student=REFERENCES.student_memorizes, **changes):
+    return EvaluateConfig.parse({"teacher": REFERENCES.teacher, "student": student, "num_noises": 128} | changes)
+
+
+def evaluate(workspace, **changes):
+    return list(prepare(config(**changes), workspace).run("run"))
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace(tmp_path / "workspace")
+
+
+def of_type(events, kind):
+    return [event for event in events if event["type"] == kind]
+
+
+def test_one_evaluation_answers_how_far_and_whether_it_memorizes(workspace):
+    events = evaluate(workspace)
+    assert events == json.loads(json.dumps(events, allow_nan=False))
+    result = events[-1]["result"]
+    assert result.keys() >= RESULT_KEYS
+    assert result["network_calls"] == {"teacher": 35, "student": 35}
+    assert result["student"].keys() >= {"reference", "revision", "parameters", "family"}
+    assert result["memorization"].keys() >= {"e_mem", "stderr", "ci_low", "ci_high", "memorization_ratio", "num_samples"}
+    assert result["memorization"]["num_samples"] == 64
+    assert result["memorization"]["e_mem"] < result["value"]  # nearer to its training set than to its teacher
+    assert result["value"] < result["shuffled"]
+    rows = of_type(events, "measurement")
+    assert [row["metric"] for row in rows] == ["PFD", "E_mem", "E_emp", "memorization_ratio"]
+    assert all(row.keys() >= MEASUREMENT_COLUMNS for row in rows)
+    assert rows[0]["value"] == result["value"]
+    assert [event["role"] for event in of_type(events, "checkpoint")] == ["teacher", "student"]
+
+
+def test_result_is_the_python_surfaces_number(workspace):
+    result = evaluate(workspace, student=REFERENCES.student_generalizes)[-1]["result"]
+    direct = probability_flow_distance(load_denoiser(REFERENCES.teacher), load_denoiser(REFERENCES.student_generalizes), num_noises=128)
+    assert (result["value"], result["ci_low"], result["shuffled"]) == (direct.value, direct.ci_low, direct.shuffled)
+    assert result["discretization_error"] == direct.discretization_error
+
+
+def test_stored_distances_are_the_squares_whose_mean_is_the_result(workspace):
+    events = evaluate(workspace, num_noises=300)
+    blocks = [event for event in of_type(events, "distances") if event["metric"] == "PFD"]
+    assert [(block["seeds_start"], block["seeds_stop"]) for block in blocks] == [(0, 256), (256, 300)]
+    values = np.concatenate([block["values"] for block in blocks])
+    assert np.sqrt(values.mean()) == events[-1]["result"]["value"]
+
+
+def test_running_again_gives_the_same_bits(workspace):
+    def told(events):
+        return [event for event in events if event["type"] in ("distances", "measurement", "pair")]
+
+    first = told(evaluate(workspace))
+    assert told(evaluate(workspace)) == first
+    shutil.rmtree(workspace.cache)
+    assert told(evaluate(workspace)) == first
+
+
+def test_wall_shows_nearest_median_and_farthest_pairs_in_order(workspace):
+    events = evaluate(workspace)
+    pairs = of_type(events, "pair")
+    assert [pair["group"] for pair in pairs] == ["nearest"] * 8 + ["median"] * 8 + ["farthest"] * 8
+    distances = np.sqrt(np.concatenate([e["values"] for e in of_type(events, "distances") if e["metric"] == "PFD"]))
+    assert [pair["distance"] for pair in pairs] == [np.sort(distances)[pair["rank"]] for pair in pairs]
+    assert all(distances[pair["seed"]] == pair["distance"] for pair in pairs)
+    picture = Image.open(io.BytesIO(base64.b64decode(pairs[0]["teacher_png"])))
+    assert (picture.size, picture.mode) == ((8, 8), "L")
+    memorized = [pair for pair in pairs if pair["student_png"] == pair["nearest_png"]]
+    assert pairs[0]["nearest_png"] is not None
+    assert len({pair["seed"] for pair in pairs}) == 24
+    assert len(memorized) < 24
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 23, 24, 1000])
+def test_chosen_ranks_never_repeat(count):
+    ranks = [rank for rank, _ in chosen_ranks(count)]
+    assert ranks == sorted(set(ranks))
+    assert 0 in ranks
+    assert count - 1 in ranks
+    assert len(ranks) <= 24
+
+
+def test_cancelling_stops_at_once(workspace):
+    events = []
+    running = prepare(config(num_noises=10_000), workspace).run("run", should_stop=lambda: len(events) > 5)
+
+    def collect():
+        for event in running:
+            events.append(event)
+
+    with pytest.raises(Cancelled):
+        collect()
+    assert len(events) == 6
+
+
+def test_sequential_stopping_reports_the_noises_it_took(workspace):
+    result = evaluate(workspace, num_noises=4096, target_relative_error=0.05)[-1]["result"]
+    assert result["num_noises"] in (256, 512, 1024)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "sentence"),
+    [
+        ({"student": "./nowhere"}, "student", "nowhere"),
+        ({"teacher": "./nowhere"}, "teacher", "nowhere"),
+        ({"training_set": "./nowhere"}, "training_set", "nowhere"),
+        ({"device": "cuda:7"}, "device", "CUDA|GPU"),
+        ({"sigma_max": 100.0}, "sigma_max", "trained from 0.002 to 80"),
+        ({"student_steps": 4}, "student_steps", "no steps of its own"),
+        ({"descriptor": "sscd"}, "descriptor", "--allow-torchscript"),
+    ],
+)
+def test_what_cannot_start_says_why_and_where(workspace, changes, field, sentence):
+    with pytest.raises(InputError, match=sentence) as caught:
+        prepare(config(**{"student": REFERENCES.student_memorizes} | changes), workspace)
+    assert caught.value.field == field
+    assert "\n" not in str(caught.value)
+    assert not workspace.runs.exists()
