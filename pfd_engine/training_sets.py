@@ -136,7 +136,7 @@ def _redraw(
     from pfd_engine.adapters import load_denoiser
     from pfd_engine.flow_maps import SolverMap
 
-    teacher = load_denoiser(_teacher_reference(description, snapshot, teacher_reference), str(device))
+    teacher = load_denoiser(_teacher_reference(description, snapshot, teacher_reference), str(device), report)
     if tuple(teacher.shape) != description.shape:
         raise InputError(
             f"the training set holds samples of {by(description.shape)} but its teacher {description.teacher} makes {by(teacher.shape)}: "

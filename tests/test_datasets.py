@@ -154,3 +154,14 @@ def test_impossible_options_are_refused(tmp_path: Path, options: dict[str, int])
     with pytest.raises(InputError, match=name) as caught:
         load_images(str(tmp_path), **options)  # type: ignore[arg-type]
     assert caught.value.field == name
+
+
+@pytest.mark.hub
+def test_a_data_set_on_the_hub_is_read_at_its_revision(hub: Any) -> None:
+    def parquet(seed: int) -> Any:
+        return lambda folder: write_parquet(folder / "data" / "train-00000-of-00001.parquet", {"image": [encoded(picture(seed=seed))]})
+
+    first = hub.add("images/random", parquet(1), "datasets")
+    hub.add("images/random", parquet(2), "datasets")
+    assert torch.equal(load_images("images/random")[0], as_tensor(picture(seed=2)))
+    assert torch.equal(load_images(f"images/random@{first}", split="train")[0], as_tensor(picture(seed=1)))

@@ -1,4 +1,4 @@
-"""Training sets: drawn again and known again, tampering found, nested ranges, stored samples, and what the bundled students are."""
+"""Training sets: drawn again and known again, tampering found, nested ranges, stored samples, Hub data sets."""
 
 import base64
 import json
@@ -14,8 +14,6 @@ from safetensors.torch import save_file
 
 from pfd_engine.adapters import load_denoiser
 from pfd_engine.adapters.own import MLPOptions, OwnConfig, save_denoiser
-from pfd_engine.bundled import bundled_references
-from pfd_engine.distill.bundled import measure_errors
 from pfd_engine.endpoints import EndPoints, drain
 from pfd_engine.errors import InputError
 from pfd_engine.flow_maps import SolverMap, flow_map
@@ -24,7 +22,6 @@ from pfd_engine.noise_bank import noise
 from pfd_engine.noise_ranges import TRAINING_SEEDS
 from pfd_engine.training_set_files import describe_samples, fingerprint, samples_sha256, write_training_set
 from pfd_engine.training_sets import check_disjoint, draw_samples, load_training_set
-from pfd_engine.workspace import ASSETS
 
 SHAPE = (1, 2, 2)
 START = TRAINING_SEEDS.start
@@ -234,35 +231,46 @@ def test_the_fingerprint_moves_with_every_value() -> None:
         assert (np.abs(fingerprint(changed) - before) > 0.1).tolist() == [False, True, False]
 
 
-def test_the_bundled_checkpoints_are_small() -> None:
-    files = [path for path in ASSETS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 12e6
-    for reference in bundled_references():
-        names = {path.name for path in Path(reference).iterdir()}
-        assert names - {"training_set.json"} == {"README.md", "config.json", "model.safetensors"}
+def publish(hub: Any, name: str, folder: Path, kind: str = "models") -> str:
+    """Publish a folder on the loopback Hub under a name that no other test uses; returns the commit."""
+    return str(hub.add(name, lambda target: shutil.copytree(folder, target, dirs_exist_ok=True), kind))
 
 
-def test_the_bundled_students_are_what_they_claim() -> None:
-    references = bundled_references()
-    teacher = SolverMap(load_denoiser(references.teacher))
-    errors, sets = {}, {}
-    for reference in references[1:]:
-        student = load_denoiser(reference)
-        assert student.training_set_reference == reference
-        sets[reference] = load_training_set(reference)
-        assert len(sets[reference].samples) == student.metadata["num_samples"]
-        errors[reference] = measure_errors(teacher, student, sets[reference].samples, num_noises=128)
-    memorizes, generalizes = (errors[reference] for reference in references[1:])
-    assert memorizes.memorization_ratio > 0.7
-    assert memorizes.e_mem < 0.75 * memorizes.e_gen
-    assert generalizes.memorization_ratio < 0.02
-    assert generalizes.e_gen < 0.75 * generalizes.e_mem
-    small, large = (sets[reference].samples for reference in references[1:])
-    torch.testing.assert_close(small, large[:64], rtol=0, atol=1e-3)
+@pytest.mark.hub
+def test_a_student_on_the_hub_names_a_teacher_on_the_hub(hub: Any, student: Path) -> None:
+    revision = publish(hub, "sets/teacher", student.parent / "teacher")
+    rewrite(student, teacher="sets/teacher", teacher_revision=revision)
+    commit = publish(hub, "sets/student", student)
+    save_teacher(student.parent / "later", seed=1)
+    publish(hub, "sets/teacher", student.parent / "later")  # the branch moves on, the training set stays with its revision
+    events: list[dict[str, Any]] = []
+    training_set = load_training_set(f"sets/student@{commit}", report=events.append)
+    assert training_set.seeds == SEEDS
+    assert training_set.name == f"teacher seeds {SEEDS.start}-{SEEDS.stop - 1}"
+    assert {event["phase"] for event in events} == {"download", "training set"}
 
 
-def test_bundled_references_hold_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ASSETS.parents[1])
-    assert bundled_references().teacher == "./pfd_engine/assets/digits-teacher"
-    monkeypatch.chdir(tmp_path)
-    assert all(Path(reference).is_dir() for reference in bundled_references())
+@pytest.mark.hub
+def test_a_path_in_a_downloaded_description_is_not_followed(hub: Any, student: Path) -> None:
+    rewrite(student, teacher=str(student.parent / "teacher"))
+    publish(hub, "sets/path", student)
+    with pytest.raises(InputError, match="is not here: name the teacher"):
+        load_training_set("sets/path")
+    assert load_training_set("sets/path", str(student.parent / "teacher")).seeds == SEEDS
+
+
+@pytest.mark.hub
+def test_data_sets_on_the_hub_hold_samples_or_images(hub: Any, tmp_path: Path) -> None:
+    samples = torch.rand(5, 1, 2, 2)
+    (tmp_path / "stored").mkdir()
+    write_training_set(tmp_path / "stored", None, samples)
+    publish(hub, "sets/stored", tmp_path / "stored", "datasets")
+    stored = load_training_set("sets/stored@main")
+    assert torch.equal(stored.samples, samples)
+    assert stored.name == "stored"
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(np.full((4, 4), 255, np.uint8)).save(tmp_path / "pictures" / "a.png")
+    publish(hub, "sets/pictures", tmp_path / "pictures", "datasets")
+    assert load_training_set("sets/pictures").samples.tolist() == torch.ones(1, 1, 4, 4).tolist()
+    with pytest.raises(InputError, match="there is no data set sets/nothing"):
+        load_training_set("sets/nothing")

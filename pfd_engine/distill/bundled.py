@@ -24,6 +24,7 @@ from pfd_engine.distance import probability_flow_distance
 from pfd_engine.distill.trainer import Progress, TrainConfig, Trainer
 from pfd_engine.empirical import EmpiricalDenoiser, nearest_samples
 from pfd_engine.endpoints import drain
+from pfd_engine.errors import PFDError
 from pfd_engine.flow_maps import SolverMap, flow_map
 from pfd_engine.hub import resolve
 from pfd_engine.networks import build_network
@@ -151,7 +152,8 @@ Trained by `python -m pfd_engine.distill.bundled`; `config.json` and `model.safe
 def _teacher_card(trainer: Trainer) -> str:
     body = (
         f"A denoiser of 8x8 handwritten digits: LayerNorm residual MLP of width {TEACHER_WIDTH}, trained on the "
-        f"{len(trainer.samples):,} scans that come with scikit-learn, gray values scaled to [-1, 1]."
+        f"{len(trainer.samples):,} scans that come with scikit-learn, gray values scaled to [-1, 1].\n\n"
+        "Data: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, CC BY 4.0."
     )
     return _card("Teacher of 8x8 digits", body, trainer)
 
@@ -170,20 +172,27 @@ samples and {student.what}.
     return _card(f"Student of 8x8 digits, {student.num_samples:,} samples", body, trainer)
 
 
-def main() -> None:
-    """Train the bundled checkpoints, with progress on stderr."""
+def main() -> int:
+    """Train the bundled checkpoints, with progress on stderr; returns the exit status."""
     parser = argparse.ArgumentParser(description="Train the bundled teacher and students on scikit-learn's digits.")
     parser.add_argument("--folder", type=Path, default=ASSETS, help="where the three folders go (default: pfd_engine/assets)")
-    started = time.monotonic()
-    for name, news in train_all(parser.parse_args().folder):
-        seconds = f"{time.monotonic() - started:6.1f} s"
-        if isinstance(news, Errors):
-            errors = f"E_gen {news.e_gen:.3f}, E_mem {news.e_mem:.3f}, memorization ratio {news.memorization_ratio:.3f}"
-            print(f"{seconds}  {name}: {errors}", file=sys.stderr)
-        elif news.step % 500 == 0:
-            print(f"{seconds}  {name}: step {news.step:,} of {news.steps:,}, loss {news.loss:.4f}", file=sys.stderr)
+    folder, started = parser.parse_args().folder, time.monotonic()
+    try:
+        for name, news in train_all(folder):
+            seconds = f"{time.monotonic() - started:6.1f} s"
+            if isinstance(news, Errors):
+                errors = f"E_gen {news.e_gen:.3f}, E_mem {news.e_mem:.3f}, memorization ratio {news.memorization_ratio:.3f}"
+                print(f"{seconds}  {name}: {errors}", file=sys.stderr)
+            elif news.step % 500 == 0:
+                print(f"{seconds}  {name}: step {news.step:,} of {news.steps:,}, loss {news.loss:.4f}", file=sys.stderr)
+    except PFDError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    main()
+    sys.exit(main())

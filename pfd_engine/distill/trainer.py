@@ -56,7 +56,7 @@ class Progress:
 
 
 class Trainer:
-    """Training of one network on `samples` `(N, *shape)`, float32 in [-1, 1]; the averaged weights are in `ema`.
+    """Training of one network on `samples` `(N, *shape)`, float32 in [-1, 1], on one device; the averaged weights are in `ema`.
 
     Iterate over `run()` to train: the caller decides what to do with each `Progress`, and may stop at any one.
     """
@@ -94,10 +94,12 @@ class Trainer:
 
     def _advance(self, denoiser: EDMPrecondition) -> Tensor:
         config = self.config
+        device = self.samples.device
+        # drawn on the CPU, so that a seed means the same on every device
         rows = torch.randint(len(self.samples), (config.batch_size,), generator=self.generator)
-        clean = self.samples[rows]
-        sigma = (config.p_mean + config.p_std * torch.randn(config.batch_size, generator=self.generator)).exp()
-        noise = torch.randn(clean.shape, generator=self.generator)
+        log_sigma = config.p_mean + config.p_std * torch.randn(config.batch_size, generator=self.generator)
+        noise = torch.randn(config.batch_size, *self.samples.shape[1:], generator=self.generator).to(device)
+        clean, sigma = self.samples[rows.to(device)], log_sigma.exp().to(device)
         loss = denoising_loss(denoiser, clean, sigma, noise, config.sigma_data)
         self.optimizer.zero_grad()
         loss.backward()
