@@ -175,3 +175,9 @@ def test_weights_of_another_size_are_refused_before_the_network_is_built(folder:
     monkeypatch.setattr("pfd_engine.networks.build_network", allocate)
     with pytest.raises(InputError, match="belongs to another model"):
         load_denoiser(str(folder))
+
+
+def test_weights_under_diffusers_name_are_read_too(folder: Path) -> None:
+    expected = load_denoiser(str(folder))(torch.ones(1, *SHAPE), 1.0)
+    (folder / "model.safetensors").rename(folder / "diffusion_pytorch_model.safetensors")
+    assert torch.equal(load_denoiser(str(folder))(torch.ones(1, *SHAPE), 1.0), expected)

@@ -90,16 +90,16 @@ def matches(path: Path, config: Mapping[str, Any]) -> bool:
 
 
 def read_config(path: Path) -> OwnConfig:
-    """Read and check the config.json in folder `path`; raises CheckpointError with one sentence. No torch, no weights."""
+    """Read and check the config.json at `path`; raises CheckpointError with one sentence. No torch, no weights."""
     try:
-        return OwnConfig.model_validate(read_json(path / CONFIG_FILE))
+        return OwnConfig.model_validate(read_json(path))
     except (ValidationError, RecursionError, OverflowError) as error:
         raise CheckpointError(f"config.json does not describe a denoiser: {_reason(error)}; repair or replace it") from None
 
 
 def describe(snapshot: Snapshot) -> Description:
     """Describe a checkpoint from its config.json alone; raises CheckpointError with one sentence."""
-    config = read_config(snapshot.path)
+    config = read_config(snapshot.path / snapshot.layout.network_config)
     has_training_set = (snapshot.path / TRAINING_SET_FILE).is_file()
     return Description(
         family=config.family,
@@ -120,8 +120,8 @@ def load(snapshot: Snapshot, device: str) -> LoadedDenoiser:
     from pfd_engine.denoisers import EDMPrecondition
     from pfd_engine.networks import build_network
 
-    config = read_config(snapshot.path)
-    _check_file_size(snapshot.path / OWN_WEIGHTS, config)
+    config = read_config(snapshot.path / snapshot.layout.network_config)
+    _check_file_size(snapshot, config)
     network = build_network(config.family, config.shape, config.network.model_dump()).to(device)
     load_weights(network, snapshot, device)
     denoiser = EDMPrecondition(network, config.sigma_data, config.shape)
@@ -177,13 +177,13 @@ def _check_replaceable(folder: Path) -> None:
         raise RunError(f"{folder.name} exists and is no checkpoint: choose another folder, or empty this one")
 
 
-def _check_file_size(path: Path, config: OwnConfig) -> None:
+def _check_file_size(snapshot: Snapshot, config: OwnConfig) -> None:
     """Refuse weights that cannot belong to the config, before memory is spent on either."""
     low, high = 2 * config.num_parameters, 8 * config.num_parameters + 2**20
-    size = path.stat().st_size
+    size = sum(path.stat().st_size for path in snapshot.weight_paths)
     if not low <= size <= high:
         raise CheckpointError(
-            f"{path.name} has {size:,} bytes but config.json describes {config.num_parameters:,} parameters: "
+            f"{OWN_WEIGHTS} has {size:,} bytes but config.json describes {config.num_parameters:,} parameters: "
             "the file is truncated or belongs to another model"
         )
 
