@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +18,11 @@ from pfd_engine.config import EvaluateConfig
 from pfd_engine.errors import Cancelled, InputError, PFDError, RunError
 from pfd_engine.run_events import EventLog
 from pfd_engine.runs import DISK_FULL, ENDED, Run, State, claim_new_run
-from pfd_engine.workspace import REPOSITORY, Workspace
+from pfd_engine.workspace import Workspace
 
 Event = dict[str, Any]
 PROGRESS_SECONDS = 0.5
 NOT_MINE = 3
-VERSIONS_OF = ("torch", "diffusers", "safetensors", "huggingface-hub", "numpy")
 
 
 class ActiveRun:
@@ -102,7 +98,7 @@ def execute_here(
 
     try:
         log.attach(run.log_path)
-        for event in [*early, environment_event(evaluation)]:
+        for event in early:
             active.report(event)
         _consume(evaluation.run(run.id, should_stop=lambda: run.cancel_requested), report)
     except BaseException as error:
@@ -135,7 +131,6 @@ def execute_folder(run: Run) -> int:
         active.begin()
         if run.result is None:
             evaluation = _prepare(run.config, run.workspace, report)
-            active.report(environment_event(evaluation))
             _consume(evaluation.run(run.id, should_stop=lambda: run.cancel_requested), report)
     except BaseException as error:
         return _end_with(active, error)[0]
@@ -167,34 +162,6 @@ def is_disk_full(error: BaseException) -> bool:
             return True
         cause = cause.__cause__
     return False
-
-
-def environment_event(evaluation: Any) -> Event:
-    """Return the event that says with what a run was executed: versions, device, git commit."""
-    versions = {"python": sys.version.split()[0]}
-    for name in ("pfd-dashboard", *VERSIONS_OF):
-        with suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    device = getattr(evaluation, "device", None)
-    return {
-        "type": "environment",
-        "versions": versions,
-        "device": str(device) if device is not None else None,
-        "git_commit": git_commit(),
-    }
-
-
-def git_commit() -> str | None:
-    """Return the commit of the engine's own checkout, None outside one."""
-    if not (REPOSITORY / ".git").exists():
-        return None
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, timeout=5, check=True
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip() or None
 
 
 class LogBuffer(logging.Handler):

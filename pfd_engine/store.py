@@ -1,0 +1,197 @@
+"""The database of results: one owner, the workspace's own rows and the shipped ones united by views with a `source` column."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from pfd_engine.errors import PFDError
+from pfd_engine.store_ingest import ingest
+from pfd_engine.store_schema import MIGRATIONS, TABLES
+from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OFFLINE: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+
+
+class OwnedElsewhere(PFDError):
+    """Another process owns the workspace database (the app's server, mostly): read the run folders instead."""
+
+
+class Store:
+    """One in-memory DuckDB connection with `workspace` (read-write, as its one owner) and `published` (read-only) attached.
+
+    `workspace` None is the read-only demo. Views in the main schema (`runs`, `measurements`, `checkpoints`, `training_sets`,
+    `noise_distances`, `training_curves`, `pairs`) unite both, with `source` = 'workspace' or 'published'. All methods may be called from
+    any thread. Raises OwnedElsewhere where another process owns the workspace database; `read_results` then reads the run folders.
+    """
+
+    def __init__(self, workspace: Workspace | None, published: Path | None = PUBLISHED_DATABASE, *, in_memory: bool = False) -> None:
+        self.workspace = workspace
+        self.warnings: list[str] = []
+        self._guard, self._ingesting = threading.Lock(), threading.Lock()
+        self._lock: FileLock | None = None
+        self._connection = duckdb.connect(":memory:", config=OFFLINE)
+        try:
+            if workspace is None or in_memory:
+                self._connection.execute("attach ':memory:' as workspace")
+                migrate(self._connection, "workspace")
+            else:
+                self._own(workspace)
+            self._attach_published(published)
+            self._create_views()
+        except BaseException:
+            self.close()
+            raise
+
+    def frame(self, sql: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
+        """Return the answer to a query of ours as a data frame; values enter as `?` parameters only."""
+        with self._guard:
+            cursor = self._connection.cursor()
+        try:
+            return cursor.execute(sql, list(parameters)).df()
+        finally:
+            cursor.close()
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Return the answer to a query of ours as one dictionary a row, without loading pandas."""
+        with self._guard:
+            cursor = self._connection.cursor()
+        try:
+            cursor.execute(sql, list(parameters))
+            names = [column[0] for column in cursor.description or []]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        finally:
+            cursor.close()
+
+    def write(self, sql: str, parameters: Sequence[Any], path: Path, format: str) -> None:
+        """Write the answer to a query of ours to a file: `format` is csv, parquet or json (an array of objects)."""
+        with self._guard:
+            cursor = self._connection.cursor()
+        options = {"csv": "format csv, header", "parquet": "format parquet", "json": "format json, array true"}[format]
+        quoted = str(path).replace("'", "''")
+        try:
+            cursor.execute(f"copy ({sql}) to '{quoted}' ({options})", list(parameters))
+        finally:
+            cursor.close()
+
+    def ingest(self) -> int:
+        """Read what is new in the run folders; returns how many rows were written. Cheap where nothing is new."""
+        if self.workspace is None:
+            return 0
+        with self._ingesting:
+            with self._guard:
+                cursor = self._connection.cursor()
+            try:
+                return ingest(cursor, self.workspace)
+            finally:
+                cursor.close()
+
+    def close(self) -> None:
+        """Close the database and give up owning it; safe to call twice."""
+        self._connection.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _own(self, workspace: Workspace) -> None:
+        """Attach the workspace's database behind its lock; one that cannot be read is set aside and rebuilt from the run folders."""
+        elsewhere = OwnedElsewhere(f"{workspace.database} is in use by another process: close the app that owns it")
+        workspace.root.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(f"{workspace.database}.lock", timeout=0, thread_local=False)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise elsewhere from None
+        try:
+            self._attach_workspace(workspace)
+        except duckdb.Error as error:
+            text = str(error)
+            if "Could not set lock" in text:
+                raise elsewhere from None
+            if "No space left" in text or "Permission denied" in text or not workspace.database.exists():
+                raise PFDError(f"the database {workspace.database} cannot be opened: free space, and check who may write there") from None
+            aside = workspace.database.with_name(f"results.damaged-{time.time_ns()}.duckdb")
+            workspace.database.replace(aside)
+            workspace.database.with_name("results.duckdb.wal").unlink(missing_ok=True)
+            self.warnings.append(f"the database could not be read and was rebuilt from the run folders; the old file is {aside.name}")
+            self._attach_workspace(workspace)
+
+    def _attach_workspace(self, workspace: Workspace) -> None:
+        self._connection.execute("attach ? as workspace", [str(workspace.database)])
+        try:
+            migrate(self._connection, "workspace")
+        except BaseException:
+            self._connection.execute("detach workspace")
+            raise
+
+    def _attach_published(self, published: Path | None) -> None:
+        self._published: set[str] = set()
+        if published is None or not published.is_file():
+            return
+        try:
+            self._connection.execute("attach ? as published (read_only)", [str(published)])
+            ((version,),) = self._connection.execute("select max(version) from published.migrations").fetchall()
+            if version is None or version > len(MIGRATIONS):
+                raise duckdb.Error("written by a newer version")
+        except duckdb.Error as error:
+            self.warnings.append(f"the shipped results {published.name} cannot be read and are left out: {str(error).splitlines()[0]}")
+            return
+        found = self._connection.execute("select table_name from duckdb_tables() where database_name = 'published'").fetchall()
+        self._published = {name for (name,) in found}
+
+    def _create_views(self) -> None:
+        for name in TABLES:
+            united = f"select * exclude (key), 'workspace' as source from workspace.{name}"
+            if name in self._published:
+                united += f" union all by name select * exclude (key), 'published' as source from published.{name}"
+            self._connection.execute(f"create view {name} as {united}")
+
+
+def read_results(workspace: Workspace | None, published: Path | None = PUBLISHED_DATABASE) -> Store:
+    """Return an ingested store, whoever owns the database: as its owner where nobody else is, else from the run folders in memory."""
+    try:
+        store = Store(workspace, published)
+    except OwnedElsewhere:
+        store = Store(workspace, published, in_memory=True)
+    try:
+        store.ingest()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, database: str) -> None:
+    """Bring an attached database of ours to the present version, in one transaction; raises duckdb.Error for one from the future."""
+    connection.execute("begin")
+    try:
+        connection.execute(
+            f"create table if not exists {database}.migrations (version integer primary key, applied timestamp default current_timestamp)"
+        )
+        ((version,),) = connection.execute(f"select coalesce(max(version), 0) from {database}.migrations").fetchall()
+        if version > len(MIGRATIONS):
+            raise duckdb.Error(f"version {version} of the database is newer than this program")
+        for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+            for statement in statements:
+                connection.execute(statement.format(database=database))
+            connection.execute(f"insert into {database}.migrations (version) values (?)", [number])
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
