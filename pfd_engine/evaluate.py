@@ -6,6 +6,7 @@ result. Running the same evaluation again costs almost nothing and gives the sam
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -36,9 +37,6 @@ Report = Callable[[Event], None]
 
 MEMORIZED_BELOW = 1 / 3
 PAIRS = {"PFD": ("teacher", "student"), "E_mem": ("student", "empirical"), "E_emp": ("teacher", "empirical")}
-COUPLING_NOTE = (
-    "this student re-noises its samples, which breaks the coupling with x_T: its PFD measures coupling and distribution together"
-)
 
 
 def prepare(config: EvaluateConfig, workspace: Workspace, report: Report | None = None) -> Evaluation:
@@ -73,8 +71,16 @@ def prepare(config: EvaluateConfig, workspace: Workspace, report: Report | None 
         config.sigma_max,
     )
     psi = load_descriptor(config.descriptor, device, config.descriptor_file, config.descriptor_sha256, config.allow_torchscript)
-    training_set = _training_set(config, map_model(student), device, shape, report)
-    return Evaluation(config, workspace, maps, shape, psi, training_set, device)
+    evaluation = Evaluation(config, workspace, maps, shape, psi, None, device)
+    reference = config.training_set or getattr(map_model(student), "training_set_reference", None)
+    if reference is not None:
+        try:
+            evaluation.training_set = _training_set(reference, evaluation, report)
+        except InputError as error:
+            if config.training_set is not None:
+                raise
+            evaluation.notes.append(f"E_mem is left out, because the training set that the student names cannot be used: {error}")
+    return evaluation
 
 
 @contextmanager
@@ -88,12 +94,24 @@ def _naming(field_name: str) -> Iterator[None]:
         raise
 
 
-def _training_set(config: EvaluateConfig, student: Any, device: torch.device, shape: tuple[int, ...], report: Report) -> TrainingSet | None:
-    reference = config.training_set or getattr(student, "training_set_reference", None)
-    if reference is None:
-        return None
-    with _naming("training_set"):
-        training_set = load_training_set(reference, config.teacher, device, report)
+@contextmanager
+def _cached_end_points(config: EvaluateConfig, workspace: Workspace) -> Iterator[EndPoints]:
+    """Open the workspace's cache of end points; raises InputError where it cannot be."""
+    try:
+        cache = EndPointCache(workspace.cache / "endpoints")
+    except (OSError, sqlite3.Error) as error:
+        raise InputError(f"the cache in {workspace.cache} cannot be opened ({error}): free space, or set PFD_HOME elsewhere") from None
+    try:
+        yield EndPoints(config.batch_size, cache)
+    finally:
+        cache.close()
+
+
+def _training_set(reference: str, evaluation: Evaluation, report: Report) -> TrainingSet:
+    """Load the student's training set; raises InputError where its shape or its seeds do not fit."""
+    config, shape = evaluation.config, evaluation.shape
+    with _naming("training_set"), _cached_end_points(config, evaluation.workspace) as end_points:
+        training_set = load_training_set(reference, config.teacher, evaluation.device, report, end_points=end_points)
     found = tuple(training_set.samples.shape[1:])
     if found != shape:
         raise InputError(
@@ -117,28 +135,23 @@ class Evaluation:
     psi: Descriptor
     training_set: TrainingSet | None
     device: torch.device
+    notes: list[str] = field(default_factory=list)
     memorized: int = field(default=0, init=False)
 
     def run(self, run_id: str, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """Yield the events of the evaluation, the result last; raises Cancelled once `should_stop()` and RunError for what fails."""
         started = time.monotonic()
-        try:
-            cache = EndPointCache(self.workspace.cache / "endpoints")
-        except OSError as error:
-            raise InputError(f"the cache in {self.workspace.cache} cannot be opened ({error.strerror}): set PFD_HOME elsewhere") from None
-        end_points = EndPoints(self.config.batch_size, cache)
-        try:
+        with _cached_end_points(self.config, self.workspace) as end_points:
             for event in self._events(run_id, end_points, started):
                 if should_stop():
                     raise Cancelled("the run was cancelled")
                 while end_points.notes:
                     yield {"type": "warning", "message": end_points.notes.pop()}
                 yield event
-        finally:
-            cache.close()
 
     def _events(self, run_id: str, end_points: EndPoints, started: float) -> Iterator[Event]:
         config = self.config
+        yield from ({"type": "warning", "message": note} for note in self.notes)
         for role, flow_map in self.maps.items():
             yield checkpoint_event(role, flow_map)
         if self.training_set is not None:

@@ -108,6 +108,17 @@ def test_wall_shows_nearest_median_and_farthest_pairs_in_order(workspace):
     assert len(memorized) < 24
 
 
+def test_a_training_set_that_only_the_student_names_is_no_obstacle(workspace, tmp_path):
+    """A student compared with another teacher than its own: its training set cannot be drawn again, and the rest still stands."""
+    shutil.copytree(REFERENCES.student_memorizes, tmp_path / "student")
+    other_teacher = REFERENCES.student_generalizes
+    events = evaluate(workspace, teacher=other_teacher, student=str(tmp_path / "student"))
+    assert events[-1]["result"]["memorization"] is None
+    assert "E_mem is left out" in of_type(events, "warning")[0]["message"]
+    with pytest.raises(InputError):
+        prepare(config(teacher=other_teacher, training_set=str(tmp_path / "student")), workspace)
+
+
 @pytest.mark.parametrize("count", [2, 3, 7, 23, 24, 1000])
 def test_chosen_ranks_never_repeat(count):
     ranks = [rank for rank, _ in chosen_ranks(count)]
