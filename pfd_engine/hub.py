@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -65,8 +66,9 @@ def resolve(
     """Find, pin and, on the Hub, download what a reference names.
 
     `allow` None takes a checkpoint's own files and nothing else (`choose_files`; without `weights`, its JSON only); patterns
-    such as `*.safetensors` take every file whose name or path they match. `max_bytes` None is `PFD_MAX_DOWNLOAD_BYTES` or
-    20 GB. `report` receives `{"type": "progress", "phase": "download", "done", "total", "unit": "bytes"}` and warnings.
+    such as `*.safetensors` take every file whose path in the repository they match (`*` crosses folders). `max_bytes` None is
+    `PFD_MAX_DOWNLOAD_BYTES` or 20 GB. `report` receives warnings and
+    `{"type": "progress", "phase": "download", "done", "total", "unit": "bytes"}`.
 
     Raises InputError with one sentence: unknown repository or revision, no access, no network and nothing cached, too large,
     disk full; CheckpointError where no checkpoint is found in it.
@@ -85,8 +87,7 @@ def resolve(
 def select(names: Sequence[str], allow: Sequence[str] | None, weights: bool, what: str) -> tuple[tuple[str, ...], Layout | None]:
     """Return the files to take among `names`, and the checkpoint's layout where no patterns are given."""
     if allow is not None:
-        matching = (name for name in names if any(fnmatch(name, p) or fnmatch(Path(name).name, p) for p in allow))
-        return tuple(sorted(matching)), None
+        return tuple(sorted(name for name in names if any(fnmatch(name, pattern) for pattern in allow))), None
     layout = choose_files(names, what)
     return (*layout.json_files, *(layout.weight_files if weights else ())), layout
 
@@ -112,7 +113,7 @@ def _file_sha256(path: Path, size: int, modified: int) -> str:
 
 
 def _folder(reference: str, parsed: FolderReference, allow: Sequence[str] | None, weights: bool) -> Snapshot:
-    path = parsed.path
+    path = parsed.path.absolute()
     if not path.exists():
         raise InputError(f"there is no folder {reference}: check the path, or name a Hub repository as owner/name")
     if not path.is_dir():
@@ -123,7 +124,18 @@ def _folder(reference: str, parsed: FolderReference, allow: Sequence[str] | None
         revision = f"sha256:{content_hash(path, files)}"
     except OSError as error:
         raise InputError(f"{reference} cannot be read ({error.strerror}): check its permissions") from None
-    return Snapshot(path, reference, revision, None, files, "folder", layout)
+    return Snapshot(path, reference, revision, _license(path / "README.md"), files, "folder", layout)
+
+
+def _license(card: Path) -> str | None:
+    """Return the license that a model card's front matter names."""
+    try:
+        with card.open(encoding="utf-8", errors="replace") as file:
+            front = file.read(4096)
+    except OSError:
+        return None
+    found = re.match(r"---\n(?:.*\n)*?license: *([\w.+-]{1,100})", front.partition("\n---")[0])
+    return found[1] if found else None
 
 
 def _names_below(root: Path) -> list[str]:

@@ -120,7 +120,7 @@ def _listing(reference: HubReference, repo_type: str) -> tuple[str, list[str], s
         raise NoNetwork
     api = HfApi(endpoint=endpoint())
     info: Any = api.repo_info(reference.repository, revision=reference.revision, repo_type=repo_type, timeout=TIMEOUT_SECONDS)
-    names = [sibling.rfilename for sibling in info.siblings or []]
+    names = [sibling.rfilename for sibling in info.siblings or [] if _is_inside(sibling.rfilename)]
     card = getattr(info, "card_data", None)
     license_name = card.get("license") if card is not None else None
     if isinstance(license_name, list):
@@ -128,6 +128,11 @@ def _listing(reference: HubReference, repo_type: str) -> tuple[str, list[str], s
     if not info.sha or not _SHA.fullmatch(info.sha):
         raise InputError(f"the Hub names no commit for {named(reference)}: try again later")
     return info.sha, names, str(license_name) if license_name else None
+
+
+def _is_inside(name: str) -> bool:
+    """Tell a plain relative path from one that could lead out of the snapshot's folder."""
+    return "\\" not in name and ":" not in name and not {"", ".", ".."} & {*name.split("/")}
 
 
 def _download(
@@ -168,7 +173,9 @@ def _download_blob(metadata: HfFileMetadata, storage: Path, progress: type[tqdm]
     blobs = storage / "blobs"
     blobs.mkdir(parents=True, exist_ok=True)
     blob, partial = blobs / metadata.etag, blobs / f"{metadata.etag}.pfd-partial"
-    with FileLock(blobs / f"{metadata.etag}.pfd-lock"):
+    locks = storage.parent / ".locks" / storage.name
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{metadata.etag}.lock"):
         if blob.exists():
             return blob
         partial.touch()

@@ -40,6 +40,16 @@ class HubStub:
         self.thread.start()
         return self
 
+    def wait_for(self, name: str) -> int:
+        """Wait until a transfer of one file has ended; return the bytes it sent."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            for served, _, sent in list(self.served):
+                if served == name:
+                    return sent
+            time.sleep(0.01)
+        raise TimeoutError(f"no transfer of {name} has ended")
+
     def __exit__(self, *error: object) -> None:
         self.server.shutdown()
         self.server.server_close()

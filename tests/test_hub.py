@@ -316,7 +316,7 @@ def test_a_download_killed_halfway_goes_on_where_it_stopped(stub, tmp_path):
 
 @pytest.mark.hub
 def test_a_server_that_ignores_ranges_still_completes_a_killed_download(hub, tmp_path):
-    content = os.urandom(64 * 2**20)
+    content = os.urandom(40 * 2**20)
 
     def write(folder):
         make_family_folder("own", folder)
@@ -326,6 +326,19 @@ def test_a_server_that_ignores_ranges_still_completes_a_killed_download(hub, tmp
     home = tmp_path / "hub-home"
     kill_in_mid_download(hub.endpoint, home, "acme/big", lambda home: partial_bytes(home) > 0)
     assert resolve("acme/big").weight_paths[0].read_bytes() == content
+
+
+def test_names_that_lead_out_of_the_cache_are_never_written(stub, tmp_path):
+    stub(files={**FILES, "../../../../evil.json": b"{}", "/evil.json": b"{}"})
+    assert resolve("acme/model", allow=("*.json",)).files == ("config.json",)
+    assert not list(tmp_path.rglob("evil.json"))
+
+
+def test_a_folder_names_the_license_of_its_card(tmp_path):
+    folder = make_family_folder("ddpm", tmp_path / "a")
+    assert resolve(str(folder)).license == "apache-2.0"
+    (folder / "README.md").write_text("license: none of a front matter")
+    assert resolve(str(folder)).license is None
 
 
 def test_a_partial_file_with_wrong_bytes_is_found_out_by_its_hash(stub):

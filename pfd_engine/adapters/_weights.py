@@ -32,7 +32,8 @@ def load_weights(network: Network, snapshot: Snapshot, device: str | torch.devic
                 for stored, name in names.items():
                     _check_shape(name, tuple(file.get_slice(stored).get_shape()), expected, snapshot)
                 for stored, name in names.items():
-                    state[name] = _checked(name, file.get_tensor(stored), snapshot).to(device, torch.float32)
+                    # A copy: the file's own memory map is unaligned, which moves the last digits, and changes with the file.
+                    state[name] = _checked(name, file.get_tensor(stored), snapshot).to(device, torch.float32, copy=True)
         except (SafetensorError, OSError, ValueError, KeyError):
             raise CheckpointError(
                 f"{snapshot.reference} has weights in {path.name} that are truncated or corrupted: fetch or save them again"
