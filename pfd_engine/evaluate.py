@@ -72,10 +72,10 @@ def prepare(config: EvaluateConfig, workspace: Workspace, report: Report | None 
     )
     psi = load_descriptor(config.descriptor, device, config.descriptor_file, config.descriptor_sha256, config.allow_torchscript)
     evaluation = Evaluation(config, workspace, maps, shape, psi, None, device)
-    reference = config.training_set or getattr(map_model(student), "training_set_reference", None)
-    if reference is not None:
+    named = config.training_set or getattr(map_model(student), "training_set_reference", None)
+    if named is not None:
         try:
-            evaluation.training_set = _training_set(reference, evaluation, report)
+            evaluation.training_set = _training_set(named, evaluation, report)
         except InputError as error:
             if config.training_set is not None:
                 raise
