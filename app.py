@@ -1,0 +1,55 @@
+"""The Home page: what this is, the latest results, and what to do next."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.common.layout import CHECKPOINTS, EVALUATE, RESULT, is_demo, page
+
+ORIENTATION = (
+    "Distilled diffusion models are judged here by <b>probability flow distance</b> (PFD): start teacher and student from the "
+    "same noise and see how far apart they end. "
+    "A small PFD to the teacher means that the student generalizes; a small distance to the student's own training set means "
+    "that it memorizes. "
+    "Every number below was measured, with the interval that its noises allow and the images behind it."
+)
+LATEST = 5
+
+
+def home() -> None:
+    """Draw the page."""
+    from pages.common.data import caption_of_source, latest_results, read_pairs
+
+    st.title("Does the student generalize or memorize?")
+    st.html(f'<p class="lead">{ORIENTATION}</p>')
+    with st.container(horizontal=True):
+        if is_demo():
+            st.page_link(EVALUATE, label="How to measure your own pair")
+        elif st.button("Measure a pair", type="primary"):
+            st.switch_page(EVALUATE)
+        if st.button("Inspect a checkpoint"):
+            st.switch_page(CHECKPOINTS)
+
+    results = latest_results(LATEST)
+    st.subheader("Latest results")
+    caption_of_source()
+    if not results:
+        st.info(
+            "Nothing is published here yet."
+            if is_demo()
+            else "Nothing has been measured yet. Choose **Measure a pair**: the form offers the bundled digits, which take a few seconds."
+        )
+        return
+    from pages.common.results import summary_card
+    from pages.common.wall import wall
+
+    for position, result in enumerate(results):
+        with st.container(border=True):
+            summary_card(result)
+            if position == 0 and (strip := wall(read_pairs(result.run_id), groups=("median",), headings=False)):
+                st.html(strip)
+            st.page_link(RESULT, label="Open the result", query_params={"run": result.run_id})
+
+
+with page("Home"):
+    home()

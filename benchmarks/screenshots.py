@@ -1,0 +1,71 @@
+"""Pictures of every page, wide and narrow, light and dark: `python benchmarks/screenshots.py FOLDER [--url URL]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.browser import DRAWN, chromium, serve
+from benchmarks.workspaces import measured_workspace
+
+WIDTHS, SCHEMES = (1440, 390), ("light", "dark")
+
+
+def picture(browser: Any, url: str, width: int, scheme: str, path: Path, plots: int = 0) -> None:
+    """Save a picture of the whole page."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    try:
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_selector(DRAWN, state="attached", timeout=60_000)
+        page.wait_for_selector("h1", timeout=60_000)
+        if plots:
+            page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot:has(.main-svg)').length >= {plots}", timeout=60_000)
+        height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+        page.set_viewport_size({"width": width, "height": max(900, min(height, 8000))})
+        page.wait_for_timeout(800)
+        page.screenshot(path=path)
+    finally:
+        context.close()
+
+
+def main() -> int:
+    """Take the pictures, of a server that runs already or of one with freshly measured results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--url", help="a server that runs already; needs --run")
+    parser.add_argument("--run", help="the run that the Result page shows")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        base, run_id = options.url, options.run
+        if base is None:
+            home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            run_id = measured_workspace(home)
+            base = stack.enter_context(serve(environment={"PFD_HOME": str(home)}))
+        browser = stack.enter_context(chromium())
+        teacher, student = "./pfd_engine/assets/digits-teacher", "./pfd_engine/assets/digits-student-memorizes"
+        pages = {
+            "home": ("", 0),
+            "evaluate": (f"evaluate?teacher={teacher}&student={student}", 0),
+            "runs": ("runs", 0),
+            "result": (f"result?run={run_id}", 2),
+            "checkpoints": (f"checkpoints?reference={student}", 0),
+        }
+        for name, (path, plots) in pages.items():
+            for width in WIDTHS:
+                for scheme in SCHEMES:
+                    target = options.folder / f"{name}-{width}-{scheme}.png"
+                    picture(browser, f"{base}/{path}", width, scheme, target, plots)
+                    print(target)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,64 @@
+"""Checkpoints: what a Hub reference or folder holds, before any weight is downloaded."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.common.layout import EVALUATE, alert, is_demo, page
+
+
+def checkpoints() -> None:
+    """Draw the page."""
+    from pages.common import words
+    from pages.common.forms import bundled_choices, inspect_checkpoint
+    from pfd_engine.errors import InputError
+
+    st.title("Checkpoints")
+    st.caption("Look a model up before you use it. Only its configuration and file headers are read.")
+    if is_demo():
+        st.info(
+            "This is a read-only demo, which does not contact the Hub. On your own machine, `make run` opens this page with the look-up on."
+        )
+        return
+    field = st.container()
+    reference = field.text_input(
+        "Reference", key="reference", bind="query-params", placeholder="owner/name[@revision], or a path that starts with . / or ~"
+    ).strip()
+    bundled_choices("reference")
+    if not reference:
+        st.info("Type a reference above, for example a diffusion model repository on the Hub, or pick a bundled model.")
+        return
+    try:
+        with st.spinner("Looking it up…"):
+            info = inspect_checkpoint(reference)
+    except InputError as error:
+        field.html(alert(str(error)))
+        return
+    st.subheader(words.markdown(words.short(info.reference, 80)))
+    if info.loadable:
+        st.success("This model can be measured.")
+    else:
+        st.warning("This model cannot be measured: " + words.markdown(info.reason or "its format is not known"))
+    shape = "×".join(map(str, info.shape)) if info.shape else "–"
+    known_range = info.sigma_min is not None and info.sigma_max is not None
+    rows = [
+        ("Family", info.family or "–"),
+        ("Parameters", words.parameters(info.parameters)),
+        ("Sample shape", f"{shape} (channels × height × width)" if shape.count("×") == 2 else shape),
+        ("Noise range (sigma)", f"{info.sigma_min:.4g} to {info.sigma_max:.4g}" if known_range else "–"),
+        ("Kind of map", f"few-step student, {info.steps or 1} steps" if info.few_step else "probability flow ODE"),
+        ("Revision", info.revision or "–"),
+        ("License", info.license or "not stated"),
+        ("Size on disk", words.size(info.size_bytes)),
+        ("Training set", info.training_set or "not named"),
+    ]
+    st.html(words.facts(rows))
+    if info.loadable:
+        with st.container(horizontal=True):
+            for role in ("teacher", "student"):
+                if st.button(f"Use as {role}", key=f"use_{role}", type="primary" if role == "teacher" else "secondary"):
+                    st.switch_page(EVALUATE, query_params={role: reference})
+
+
+with page("Checkpoints"):
+    checkpoints()

@@ -1,0 +1,202 @@
+"""The data behind the pages: the server's one store, and the reads that pages need."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from pages.common import words
+from pages.common.layout import is_demo
+from pages.common.results import Number, Result, Summary
+from pages.common.wall import Pair
+from pfd_engine.cost import Model, PastRun
+from pfd_engine.errors import InputError
+from pfd_engine.workspace import Workspace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pfd_engine.runs import Run
+    from pfd_engine.store import Store
+
+LOG = logging.getLogger("pfd_engine.pages")
+INGEST_EVERY_SECONDS = 1.0
+BORROWED_FOR_SECONDS = 10.0
+PAST_RUNS = 50
+METRICS = ("PFD", "E_mem", "E_emp")
+
+
+@dataclass
+class Opened:
+    """The store of this server process; `borrowed` where another process owns the workspace database and run folders are read instead."""
+
+    store: Store
+    borrowed: bool
+    opened: float = field(default_factory=time.monotonic)
+    ingested: float = float("-inf")
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def the_store() -> Store:
+    """Return this server's store, freshly ingested; one that had to read run folders is opened anew when the lock may be free."""
+    root = None if is_demo() else str(Workspace.from_environment().root)
+    opened = _open(root)
+    if opened.borrowed and time.monotonic() - opened.opened > BORROWED_FOR_SECONDS:
+        _open.clear()
+        opened = _open(root)
+    if time.monotonic() - opened.ingested > INGEST_EVERY_SECONDS and opened.lock.acquire(blocking=False):
+        try:
+            opened.store.ingest()
+            opened.ingested = time.monotonic()
+        finally:
+            opened.lock.release()
+    return opened.store
+
+
+def caption_of_source() -> None:
+    """Say so where the workspace database belongs to another process, or needed a repair."""
+    root = None if is_demo() else str(Workspace.from_environment().root)
+    opened = _open(root)
+    if opened.borrowed:
+        st.caption("Another process owns the workspace database, so these numbers were read from the run folders.")
+    for warning in opened.store.warnings:
+        st.caption(words.markdown(f"{warning[:1].upper()}{warning[1:]}."))
+
+
+def latest_results(limit: int) -> list[Summary]:
+    """Return the newest finished evaluations, newest first."""
+    return _summaries(
+        the_store().rows(
+            "select run_id, source, finished from runs where result is not null "
+            "qualify row_number() over (partition by run_id order by source desc) = 1 order by created desc limit ?",
+            [limit],
+        )
+    )
+
+
+def read_pairs(run_id: str) -> list[Pair]:
+    """Return the same-noise pairs of a run that have both images."""
+    from pfd_engine import store_queries
+
+    return [
+        Pair(row["seed"], row["group"], row["distance"], row["teacher_png"], row["student_png"], row["nearest_png"])
+        for row in store_queries.pairs(the_store(), run_id)
+        if row["teacher_png"] and row["student_png"]
+    ]
+
+
+def read_result(run_id: str) -> Result | None:
+    """Return one finished evaluation with everything its page shows; None where there is none of that id."""
+    from pfd_engine import store_queries
+
+    run = store_queries.run(the_store(), run_id)
+    if run is None or not isinstance(run["result"], dict):
+        return None
+    summaries = _summaries([run])
+    if not summaries:
+        return None
+    distances, seeds = _distances(run_id)
+    folder = find_run(run_id)
+    warnings = [] if folder is None else list(dict.fromkeys(str(event.get("message")) for event in folder.events("warning")))
+    return Result(summaries[0], run["result"], _config(run["config"]), distances, seeds, read_pairs(run_id), warnings)
+
+
+def find_run(run_id: str) -> Run | None:
+    """Return the run folder of that id in the workspace, None where there is none."""
+    from pfd_engine.runs import open_run
+
+    if is_demo():
+        return None
+    try:
+        return open_run(Workspace.from_environment(), run_id)
+    except InputError:
+        return None
+
+
+def past_runs() -> list[PastRun]:
+    """Return what the latest evaluations on this machine teach about speed."""
+    from pfd_engine import store_queries
+
+    past = []
+    for timing in store_queries.past_timings(the_store(), PAST_RUNS):
+        shape = tuple(timing["shape"] or ())
+        flops = 0.0
+        for role in ("teacher", "student"):
+            side = timing[role]
+            model = Model(side["parameters"] or 0, shape, side["family"] or "")
+            flops += (timing["num_noises"] or 0) * (side["calls"] or 0) * model.flops_per_call
+        past.append(PastRun(flops, float(timing["seconds"] or 0.0), str(timing["device"] or "")))
+    return past
+
+
+@st.cache_resource(show_spinner=False)
+def _open(root: str | None) -> Opened:
+    from pfd_engine.store import OwnedElsewhere, Store
+
+    workspace = None if root is None else Workspace.from_environment()
+    try:
+        return Opened(Store(workspace), borrowed=False)
+    except OwnedElsewhere as error:
+        LOG.warning("%s", error)
+        return Opened(Store(workspace, in_memory=True), borrowed=True)
+
+
+def _summaries(runs: Sequence[Mapping[str, Any]]) -> list[Summary]:
+    """Return a summary for each run that has numbers."""
+    if not runs:
+        return []
+    rows = the_store().rows(
+        "select * from measurements where list_contains(?::varchar[], run_id) and band is null", [[run["run_id"] for run in runs]]
+    )
+    summaries = []
+    for run in runs:
+        mine = [row for row in rows if (row["run_id"], row["source"]) == (run["run_id"], run["source"])]
+        if not mine:
+            continue
+        first = mine[0]
+        numbers = {row["metric"]: Number(row["value"], row["stderr"], row["ci_low"], row["ci_high"]) for row in mine}
+        summaries.append(
+            Summary(
+                run_id=run["run_id"],
+                teacher=first["teacher"],
+                student=first["student"],
+                numbers=numbers,
+                descriptor=first["descriptor"] or "pixel",
+                num_samples=first["num_samples"],
+                num_noises=first["num_noises"],
+                finished=run["finished"],
+                source=run["source"],
+            )
+        )
+    return summaries
+
+
+def _distances(run_id: str) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
+    """Return each metric's squared distances by seed, and the seeds; a metric that was not measured on the seeds of the PFD is left out."""
+    from pfd_engine import store_queries
+
+    distances: dict[str, NDArray[np.float64]] = {}
+    seeds = np.empty(0, dtype=np.int64)
+    for metric in METRICS:
+        frame = store_queries.noise_distances(the_store(), run_id, metric)
+        if metric == "PFD":
+            seeds = frame["seed"].to_numpy(dtype=np.int64)
+        if len(frame) and np.array_equal(frame["seed"].to_numpy(), seeds):
+            distances[metric] = frame["distance"].to_numpy(dtype=np.float64)
+    return distances, seeds
+
+
+def _config(values: object) -> Any:
+    from pfd_engine.runs import parse_config
+
+    try:
+        return parse_config(values) if isinstance(values, dict) else None
+    except InputError:
+        return None

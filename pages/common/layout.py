@@ -1,0 +1,91 @@
+"""The first call of every page: page setup, navigation, and a boundary that turns any exception into one sentence."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+
+from pfd_engine.errors import PFDError
+
+HERE = Path(__file__).parent
+LOG = logging.getLogger("pfd_engine.pages")
+
+HOME, EVALUATE, RUNS, RESULT, CHECKPOINTS = (
+    "app.py",
+    "pages/evaluate.py",
+    "pages/runs.py",
+    "pages/result.py",
+    "pages/checkpoints.py",
+)
+NAVIGATION = {
+    "Results": ((HOME, "Home"), (RESULT, "Result")),
+    "Measure": ((EVALUATE, "Evaluate"), (RUNS, "Runs")),
+    "Models": ((CHECKPOINTS, "Checkpoints"),),
+}
+
+
+def is_demo() -> bool:
+    """Say whether this server is a read-only demo (`PFD_MODE=demo`): nothing can be launched and there is no workspace."""
+    return os.environ.get("PFD_MODE", "").strip().lower() == "demo"
+
+
+@contextmanager
+def page(title: str) -> Iterator[None]:
+    """Set the page up, draw the navigation, and run the body of the `with` block inside the error boundary.
+
+    A page relies on nothing else: its own URL may be the first thing that a fresh server serves.
+    """
+    st.set_page_config(page_title=f"{title} · Probability flow distance", page_icon=str(HERE / "icon.svg"), layout="wide")
+    st.html(HERE / "style.css")
+    with st.sidebar:
+        st.markdown("**Probability flow distance**")
+        for caption, links in NAVIGATION.items():
+            st.caption(caption)
+            for path, label in links:
+                st.page_link(path, label=label, width="stretch")
+        if is_demo():
+            st.caption("Read-only demo: published results only.")
+    with boundary():
+        yield
+
+
+@contextmanager
+def boundary() -> Iterator[None]:
+    """Show any exception as one sentence; its details go to the server's log under a short reference."""
+    try:
+        yield
+    except PFDError as error:
+        st.html(alert(str(error)))
+    except Exception:
+        reference = secrets.token_hex(3)
+        LOG.exception("a page failed (reference %s)", reference)
+        st.error(f"This page could not be drawn. Reload it; if that does not help, look for reference {reference} in the server's log.")
+
+
+def live(seconds: float | None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a function as a fragment that reruns every so many seconds (None: only when asked) inside its own boundary."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def guarded(*args: object, **kwargs: object) -> None:
+            with boundary():
+                function(*args, **kwargs)
+
+        fragment: Callable[..., None] = st.fragment(run_every=seconds)(guarded)
+        return fragment
+
+    return decorate
+
+
+def alert(message: str) -> str:
+    """Return one sentence as an alert in HTML, whatever characters it holds."""
+    from html import escape
+
+    return f'<p class="field-error" role="alert">{escape(message)}</p>'

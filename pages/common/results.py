@@ -1,0 +1,219 @@
+"""What a page says about a result: its summary, its verdict and its provenance, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from pages.common import words
+from pages.common.wall import Pair
+from pfd_engine.analysis import Verdict, memorization_verdict
+from pfd_engine.figures import COLORS
+
+if TYPE_CHECKING:
+    from pfd_engine.config import EvaluateConfig
+
+
+@dataclass(frozen=True)
+class Number:
+    """A measured number with its 95 % interval; what was not measured is None."""
+
+    value: float | None = None
+    stderr: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+    def __str__(self) -> str:
+        return words.with_interval(self.value, self.ci_low, self.ci_high)
+
+    @property
+    def alone(self) -> str:
+        """The value with the digits that its uncertainty leaves."""
+        return words.number(self.value, self.stderr)
+
+    def times(self, factor: float) -> Number:
+        """The number in another unit: value, standard error and interval times a factor that is taken as exact."""
+        return Number(*(None if x is None else factor * x for x in (self.value, self.stderr, self.ci_low, self.ci_high)))
+
+    @property
+    def interval(self) -> str:
+        return words.interval(self.ci_low, self.ci_high)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One line of the list of results: `numbers` maps a metric to its number."""
+
+    run_id: str
+    teacher: str
+    student: str
+    numbers: Mapping[str, Number]
+    descriptor: str
+    num_samples: int | None
+    num_noises: int | None
+    finished: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished evaluation with everything that its page shows; `details` is the object that `--json` prints."""
+
+    summary: Summary
+    details: Mapping[str, Any]
+    config: EvaluateConfig | None
+    distances: dict[str, NDArray[np.float64]]
+    seeds: NDArray[np.int64]
+    pairs: list[Pair]
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the student memorizes; None without a training set."""
+        generalization, memorization = self.distances.get("PFD"), self.distances.get("E_mem")
+        if generalization is None or memorization is None or len(generalization) != len(memorization) or len(generalization) < 2:
+            return None
+        return memorization_verdict(generalization, memorization)
+
+
+def title(summary: Summary) -> str:
+    """Return `student against teacher`, shortened, as Markdown."""
+    return f"{words.markdown(words.short(summary.student))} against {words.markdown(words.short(summary.teacher))}"
+
+
+def summary_card(summary: Summary) -> None:
+    """Draw a result in two lines: what was compared, and the numbers with their intervals."""
+    names = {"PFD": "PFD", "E_mem": "E\\_mem", "memorization_ratio": "memorization ratio"}
+    shown = {name: summary.numbers[metric] for metric, name in names.items() if metric in summary.numbers}
+    parts = [f"{name} **{words.markdown(percent(n) if 'ratio' in name else str(n))}**" for name, n in shown.items()]
+    st.markdown(f"**{title(summary)}**  \n" + " · ".join(parts))
+    notes = [
+        f"N = {summary.num_samples:,} training samples" if summary.num_samples else "",
+        f"{summary.num_noises:,} noises" if summary.num_noises else "",
+        f"descriptor {summary.descriptor}",
+        words.ago(summary.finished),
+        "published" if summary.source == "published" else "",
+    ]
+    st.caption(words.markdown(" · ".join(note for note in notes if note)))
+
+
+def verdict_html(result: Result) -> str:
+    """Return the sentence that answers *does it memorize?*, computed from the paired distances, as HTML; empty without a training set."""
+    verdict = result.verdict
+    if verdict is None:
+        return ""
+    numbers, samples = result.summary.numbers, result.summary.num_samples
+    e_mem, pfd, ratio = (numbers.get(metric, Number()) for metric in ("E_mem", "PFD", "memorization_ratio"))
+    of_training = f"the empirical map of its {samples:,} training samples" if samples else "the empirical map of its training set"
+    memorized, teacher = f"{of_training} ({e_mem})", f"its teacher ({pfd})"
+    lead, reason, color = {
+        "memorizes": ("The student memorizes", f"it ends closer to {memorized} than to {teacher}", COLORS["E_mem"]),
+        "generalizes": ("The student generalizes", f"it ends closer to {teacher} than to {memorized}", COLORS["PFD"]),
+        "undetermined": (
+            "Undetermined",
+            f"with these noises the distances to {teacher} and to {memorized} cannot be told apart",
+            COLORS["empirical map"],
+        ),
+    }[verdict.word]
+    paired = (
+        f"E_mem² − PFD² = {words.with_interval((verdict.ci_low + verdict.ci_high) / 2, verdict.ci_low, verdict.ci_high)}, paired by noise"
+    )
+    share = ""
+    if ratio.value is not None:
+        share = f" For {percent(ratio)} of the noises the nearest training image is closer than a third of the second nearest."
+    return (
+        f'<p class="verdict" style="--mark:{color}"><strong>{escape(lead)}</strong>: {escape(reason)}; {escape(paired)}.{escape(share)}</p>'
+    )
+
+
+def percent(ratio: Number) -> str:
+    """Write a share with its interval in percent."""
+    scaled = [None if x is None else 100 * x for x in (ratio.value, ratio.ci_low, ratio.ci_high)]
+    value, low, high = scaled
+    if value is None:
+        return "–"
+    if low is None or high is None:
+        return f"{value:.0f} %"
+    digits = 0 if high - low >= 2 else 1
+    return f"{value:.{digits}f} % [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def cards(result: Result) -> str:
+    """Return the headline numbers as HTML."""
+    numbers, details = result.summary.numbers, result.details
+    pfd, shuffled, rms = numbers.get("PFD", Number()), _float(details.get("shuffled")), _float(details.get("rms_per_coordinate"))
+    items = [("PFD, student to teacher", pfd.alone, _spread(pfd))]
+    if shuffled:
+        share = pfd.times(1 / shuffled)
+        items.append(
+            ("PFD / shuffled ceiling", share.alone, f"95 % {share.interval}; 1 would be no common coupling ({words.number(shuffled)})")
+        )
+    if rms is not None and pfd.value:
+        per_coordinate = pfd.times(rms / pfd.value)
+        items.append(("Root mean square per coordinate", per_coordinate.alone, f"95 % {per_coordinate.interval}; data lie in [−1, 1]"))
+    if "E_mem" in numbers:
+        items.append(("E_mem, student to training set", numbers["E_mem"].alone, _spread(numbers["E_mem"])))
+    if "memorization_ratio" in numbers:
+        value, _, spread = percent(numbers["memorization_ratio"]).partition(" [")
+        items.append(("Memorization ratio", value, f"95 % [{spread} %".replace("] %", "] %") if spread else ""))
+    return words.numbers(items)
+
+
+def _spread(number: Number) -> str:
+    return f"95 % {number.interval}, stderr {words.number(number.stderr, number.stderr)}"
+
+
+def provenance(result: Result) -> str:
+    """Return where the numbers come from as HTML: models, seeds, solver, versions, device."""
+    details, summary = result.details, result.summary
+    rows = []
+    for role in ("teacher", "student"):
+        model = _mapping(details.get(role))
+        rows += [
+            (role.capitalize(), str(model.get("reference") or getattr(summary, role))),
+            (f"{role.capitalize()} revision", str(model.get("revision") or "–")),
+            (f"{role.capitalize()} model", f"{model.get('family') or '–'}, {words.parameters(model.get('parameters'))} parameters"),
+        ]
+    seed, count = details.get("noise_seed"), details.get("num_noises")
+    calls = _mapping(details.get("network_calls"))
+    memorization = _mapping(details.get("memorization"))
+    if memorization:
+        rows.append(("Training set", f"{memorization.get('training_set') or '–'}, {memorization.get('num_samples') or '–'} samples"))
+    rows += [
+        ("Noise seeds", f"{seed} to {seed + count - 1} ({count:,})" if isinstance(seed, int) and isinstance(count, int) else "–"),
+        ("Solver", f"{details.get('solver')}, {details.get('steps')} steps" + _student_steps(details)),
+        ("Sigma", f"{_number(details.get('sigma_max'))} down to {_number(details.get('sigma_min'))}"),
+        ("Network calls a noise", f"teacher {calls.get('teacher', '–')}, student {calls.get('student', '–')}"),
+        ("Discretization error", _number(details.get("discretization_error"))),
+        ("Descriptor", str(details.get("descriptor")) + (f", weights sha256 {sha}" if (sha := details.get("descriptor_sha256")) else "")),
+        ("Interval", str(details.get("interval_method") or "–")),
+        ("Device", " · ".join(str(details[key]) for key in ("device", "device_name") if details.get(key)) or "–"),
+        ("Time taken", words.duration(_float(details.get("seconds")))),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in _mapping(details.get("versions")).items()) or "–"),
+        ("Git commit", str(details.get("git_commit") or "–")),
+        ("Run", summary.run_id),
+    ]
+    return words.facts(rows)
+
+
+def _student_steps(details: Mapping[str, Any]) -> str:
+    steps = details.get("student_steps")
+    return f"; student {steps} {'step' if steps == 1 else 'steps'} of its own" if steps else ""
+
+
+def _float(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, (int, float)) else "–"
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,112 @@
+"""Numbers and times as a reader wants them: sensible digits, the uncertainty always beside them. Pure text, no widgets."""
+
+from __future__ import annotations
+
+import math
+import time
+from html import escape
+
+
+def digits_for(uncertainty: float | None, value: float) -> int:
+    """Return the decimals that show two digits of the uncertainty (three of the value where there is none)."""
+    scale = uncertainty if uncertainty and math.isfinite(uncertainty) else abs(value) / 100
+    if not scale or not math.isfinite(scale):
+        return 3
+    return int(min(8, max(0, 1 - math.floor(math.log10(scale)))))
+
+
+def number(value: float | None, uncertainty: float | None = None) -> str:
+    """Write a number with the digits that its uncertainty leaves meaningful; an en dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:,.{digits_for(uncertainty, value)}f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Write a 95 % interval, or nothing where there is none."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    digits = digits_for((high - low) / 4, high)
+    return f"[{low:,.{digits}f}, {high:,.{digits}f}]"
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """Write a value with its 95 % interval behind it: `3.62 [3.51, 3.73]`."""
+    if value is None or low is None or high is None:
+        return number(value)
+    return f"{number(value, (high - low) / 4)} {interval(low, high)}".strip()
+
+
+def duration(seconds: float | None) -> str:
+    """Write seconds as a person would say them."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 1:
+        return "under a second"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.0f} days"
+
+
+def ago(moment: float | None) -> str:
+    """Write how long ago a unix time was."""
+    if moment is None:
+        return ""
+    seconds = time.time() - moment
+    return "just now" if seconds < 60 else f"{duration(seconds)} ago"
+
+
+def size(count: int | None) -> str:
+    """Write a number of bytes."""
+    if count is None:
+        return "–"
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def parameters(count: int | None) -> str:
+    """Write a number of parameters: `1.66 M`."""
+    if count is None:
+        return "–"
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= limit:
+            return f"{count / limit:.3g} {unit}"
+    return str(count)
+
+
+def short(reference: str, limit: int = 44) -> str:
+    """Shorten a reference for a heading: the last two parts of a path, a commit sha to seven digits."""
+    name, at, revision = reference.partition("@")
+    if name.startswith((".", "/", "~")):
+        name = "/".join([part for part in name.split("/") if part not in ("", ".", "..", "~")][-2:]) or name
+    if at:
+        name += "@" + (revision[:7] if len(revision) == 40 else revision)
+    return name if len(name) <= limit else name[: limit - 1] + "…"
+
+
+def markdown(text: str) -> str:
+    """Escape text so that Markdown shows it as it stands: no links, images, emphasis, colors, formulas or emoji codes."""
+    return "".join("\\" + character if character in r"\`*_{}[]()#+-.!|<>~:$&^=" else character for character in text)
+
+
+def facts(pairs: list[tuple[str, str]]) -> str:
+    """Return a definition list in HTML; names and values are escaped."""
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs)
+    return f'<dl class="facts">{rows}</dl>'
+
+
+def numbers(items: list[tuple[str, str, str]]) -> str:
+    """Return cards in HTML, one a number: its name, the number, and what stands below it; all escaped."""
+    cards = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note) or '&nbsp;'}</small></dd></div>"
+        for name, value, note in items
+    )
+    return f'<dl class="numbers">{cards}</dl>'

@@ -1,0 +1,191 @@
+"""Evaluate: name a teacher and a student, see what measuring them will cost, and launch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from pages.common.layout import RESULT, alert, is_demo, page
+
+
+def evaluate() -> None:
+    """Draw the page."""
+    from pages.common.forms import read_form
+    from pfd_engine.config import EvaluateConfig
+    from pfd_engine.errors import InputError
+
+    st.title("Evaluate")
+    st.caption("Measure the probability flow distance between a teacher and a student, from the same noises through both.")
+    left, right = st.columns([5, 3], gap="large")
+    with left:
+        slots = fields()
+    config = None
+    problem: InputError | None = None
+    try:
+        config = EvaluateConfig.parse(read_form())
+    except InputError as error:
+        problem = error
+    with right, st.container(border=True, key="cost"):
+        if config is not None:
+            try:
+                cost_panel(config)
+            except InputError as error:
+                problem = error
+        else:
+            st.markdown("**What it will cost**")
+            st.caption("Network calls and time appear here once teacher, student and numbers are in order.")
+        started = not is_demo() and st.button("Launch", type="primary", width="stretch", key="launch")
+    if problem is not None and (started or not _only_missing(problem)):
+        slots.get(problem.field or "", right).html(alert(str(problem)))
+    if config is None:
+        return
+    if is_demo():
+        with right:
+            st.info("This is a read-only demo. The same evaluation runs on your own machine with the command below.")
+    with right:
+        st.caption("The same from the command line")
+        st.code(config.command(), language="bash", wrap_lines=True)
+    if started and problem is None:
+        launch(config)
+
+
+def fields() -> dict[str, Any]:
+    """Draw the fields; returns the container of each, in which an error can be put below it."""
+    from pages.common.forms import REFERENCE_HELP, REVISION_HELP, bundled_pair_choices, choice_field, number_field, text_field
+    from pfd_engine.descriptors import descriptor_names
+    from pfd_engine.solvers import SOLVERS
+
+    slots: dict[str, Any] = {}
+    bundled_pair_choices()
+    for role in ("teacher", "student"):
+        wide, narrow = st.columns([3, 1])
+        with wide:
+            slots[role] = text_field(role, role.capitalize(), placeholder="owner/name or ./folder", help=REFERENCE_HELP)
+        with narrow:
+            slots[f"{role}_revision"] = text_field(f"{role}_revision", "Revision", placeholder="newest", help=REVISION_HELP)
+    slots["training_set"] = text_field(
+        "training_set",
+        "Training set of the student",
+        placeholder="the one that the student's folder names, if it names one",
+        help="A Hub data set or a folder: adds E_mem and the memorization ratio, which answer whether the student memorizes.",
+    )
+    first, second, third = st.columns(3)
+    with first:
+        slots["num_noises"] = number_field(
+            "num_noises", "Noises", 1024, step=256, help="More noises, narrower interval: its width falls with the square root."
+        )
+    with second:
+        slots["solver"] = choice_field("solver", "Solver", list(SOLVERS), index=list(SOLVERS).index("heun"))
+    with third:
+        slots["steps"] = number_field("steps", "Steps", 18, step=1, help="Steps of the solver from pure noise to the image.")
+    first, second = st.columns(2)
+    with first:
+        slots["descriptor"] = choice_field(
+            "descriptor", "Descriptor", descriptor_names(), help="What two images are compared by. Only with pixel is PFD a metric."
+        )
+    with second:
+        slots["device"] = choice_field("device", "Device", ["auto", "cpu", "cuda"], help="auto: the first GPU, else the CPU.")
+    with st.expander("Advanced"):
+        slots |= advanced()
+    return slots
+
+
+def advanced() -> dict[str, Any]:
+    """Draw the fields that are seldom needed."""
+    from pages.common.forms import number_field, text_field
+
+    slots: dict[str, Any] = {}
+    first, second = st.columns(2)
+    with first:
+        slots["seed"] = number_field("seed", "First noise seed", 0, step=1, help="Noises are the seeds from here on.")
+        slots["sigma_min"] = number_field("sigma_min", "Smallest sigma", None, format="%g", placeholder="the models' own")
+        slots["target_relative_error"] = number_field(
+            "target_relative_error", "Stop at relative error", None, format="%g", placeholder="off",
+            help="Stop early once stderr / PFD is below this, for example 0.02.",
+        )  # fmt: skip
+    with second:
+        slots["student_steps"] = number_field(
+            "student_steps", "Student steps", None, step=1, placeholder="what its config says", help="Only for few-step students."
+        )
+        slots["sigma_max"] = number_field("sigma_max", "Largest sigma", None, format="%g", placeholder="the models' own")
+        slots["batch_size"] = text_field(
+            "batch_size", "Batch size", value="auto", help="auto, or a whole number. It never changes the result."
+        )
+    if st.session_state.get("descriptor") == "sscd":
+        slots["descriptor_file"] = text_field("descriptor_file", "Descriptor file", help="The TorchScript file with the SSCD weights.")
+        slots["descriptor_sha256"] = text_field("descriptor_sha256", "Its sha256")
+        slots["allow_torchscript"] = st.container()
+        slots["allow_torchscript"].checkbox(
+            "Allow TorchScript (it is code: only a file that you trust)", key="allow_torchscript", persist_state="session"
+        )
+    return slots
+
+
+def cost_panel(config: Any) -> None:
+    """Look both checkpoints up and show network calls and time; raises InputError for a pair that cannot be measured."""
+    from pages.common import words
+    from pages.common.forms import check_device, check_models, inspect_checkpoint, model_of
+    from pfd_engine.cost import estimate
+    from pfd_engine.errors import InputError
+
+    st.markdown("**What it will cost**")
+    problem: InputError | None = None
+    teacher = student = None
+    if not is_demo():
+        with st.spinner("Looking the models up…"):
+            try:
+                infos = {role: _inspect(role, getattr(config, role), inspect_checkpoint) for role in ("teacher", "student")}
+                teacher, student = (model_of(infos[role]) for role in ("teacher", "student"))
+                check_models(config, infos["teacher"], infos["student"])
+                check_device(config.device)
+            except InputError as error:
+                problem = error
+    past = []
+    if not is_demo():
+        from pages.common.data import past_runs
+
+        past = past_runs()
+    cost = estimate(config, teacher, student, past)
+    few_step = student is not None and student.few_step
+    rows = [
+        ("Teacher", f"{cost.teacher_calls:,} network calls a noise" + (" or more" if few_step else "")),
+        ("Student", f"{cost.student_calls:,} network calls a noise"),
+        ("Together", f"{cost.total_calls:,} network calls"),
+        ("Time", "–" if cost.seconds is None else f"about {words.duration(cost.seconds)}"),
+    ]
+    st.html(words.facts(rows))
+    basis = cost.basis[:1].upper() + cost.basis[1:].rstrip(".")
+    st.caption(f"{basis}. What was measured before with the same model and noises is reused.")
+    if problem is not None:
+        raise problem
+
+
+def _inspect(role: str, reference: str, inspect: Any) -> Any:
+    from pfd_engine.errors import InputError
+
+    try:
+        return inspect(reference)
+    except InputError as error:
+        raise InputError(str(error), role) from None
+
+
+def _only_missing(problem: Exception) -> bool:
+    """Whether a problem is no more than a field that nobody has filled in yet."""
+    return " is missing: " in str(problem)
+
+
+def launch(config: Any) -> None:
+    """Queue the run, see that a worker lives, and go to the run's page."""
+    from pfd_engine.runs import create_run
+    from pfd_engine.worker import ensure_worker
+    from pfd_engine.workspace import Workspace
+
+    workspace = Workspace.from_environment()
+    run = create_run(workspace, config, queued=True)
+    ensure_worker(workspace)
+    st.switch_page(RESULT, query_params={"run": run.id})
+
+
+with page("Evaluate"):
+    evaluate()

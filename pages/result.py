@@ -1,0 +1,161 @@
+"""Result: one evaluation with its intervals, its convergence, the images behind it and where it comes from (`?run=ID`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages.common.layout import EVALUATE, RESULT, RUNS, alert, live, page
+
+if TYPE_CHECKING:
+    from pages.common.results import Result
+
+
+def show() -> None:
+    """Draw the page."""
+    from pages.common.data import caption_of_source, find_run, read_result
+
+    run_id = st.query_params.get("run", "")
+    if not run_id:
+        choose("Result", "Which result would you like to see?")
+        return
+    result = read_result(run_id)
+    if result is not None:
+        draw(result)
+        caption_of_source()
+        return
+    run = find_run(run_id)
+    if run is None:
+        choose("Result", f"There is no run {run_id[:80]!r} here.", missing=True)
+        return
+    st.title("Result")
+    watch(run_id)
+
+
+@live(1)
+def watch(run_id: str) -> None:
+    """Follow a run that has no result yet; the page is drawn anew once it has."""
+    from pages.common import words
+    from pages.common.data import find_run
+    from pages.common.forms import form_fields
+    from pages.common.progress import bar
+
+    run = find_run(run_id)
+    if run is None:
+        st.rerun(scope="app")
+    status, values = run.status, run.config_values
+    if status.state == "finished":
+        st.rerun(scope="app")
+    names = [words.markdown(words.short(str(values.get(role)))) for role in ("student", "teacher")]
+    st.markdown(f"**{names[0]}** against **{names[1]}**")
+    bar(status)
+    if status.state == "failed":
+        st.html(alert(status.message or "the run failed without saying why: its log is on the Runs page"))
+    if status.state in ("failed", "cancelled"):
+        st.page_link(EVALUATE, label="Change it and try again", query_params=form_fields(values))
+    else:
+        st.caption("You can close this page: the run goes on, and its result will be under the same link.")
+    st.page_link(RUNS, label="All runs")
+
+
+def choose(title: str, sentence: str, missing: bool = False) -> None:
+    """Offer the latest results where the URL names none, or one that does not exist."""
+    from pages.common import results
+    from pages.common.data import latest_results
+
+    st.title(title)
+    if missing:
+        st.html(alert(sentence))
+    latest = latest_results(8)
+    if not latest:
+        st.info("There is no result yet. Measure a pair on the Evaluate page, and it will appear here.")
+        st.page_link(EVALUATE, label="Go to Evaluate")
+        return
+    st.markdown("The latest results:" if missing else sentence)
+    for summary in latest:
+        with st.container(border=True):
+            results.summary_card(summary)
+            st.page_link(RESULT, label="Open the result", query_params={"run": summary.run_id})
+
+
+def draw(result: Result) -> None:
+    """Draw everything about one result, the answer first."""
+    from pages.common import results
+    from pages.common.wall import wall
+
+    summary = result.summary
+    st.title("Result")
+    st.markdown(f"**{results.title(summary)}**")
+    if sentence := results.verdict_html(result):
+        st.html(sentence)
+    st.html(results.cards(result))
+    notes(result)
+
+    st.subheader("Same noise, both models")
+    if drawn := wall(result.pairs):
+        st.caption("Each column starts from one noise. Below it: the distance between teacher and student.")
+        st.html(drawn)
+    else:
+        st.info("This run kept no images: its samples are not pictures of one or three channels.")
+
+    plots(result)
+
+    st.subheader("Where this comes from")
+    st.html(results.provenance(result))
+    if result.config is not None:
+        st.caption("The same from the command line")
+        st.code(result.config.command(), language="bash", wrap_lines=True)
+
+
+def notes(result: Result) -> None:
+    """Say what limits these numbers."""
+    from pages.common import words
+
+    if coupling := result.details.get("coupling_note"):
+        st.warning("Coupling is not kept: " + words.markdown(str(coupling)) + ".")
+    if result.summary.descriptor != "pixel":
+        name = words.markdown(result.summary.descriptor)
+        st.caption(f"Compared by {name}: only with the pixel descriptor is PFD a metric; a distance of 0 here need not mean equal images.")
+    else:
+        st.caption(
+            "Compared by pixels: with this descriptor PFD is a metric. The intervals are for these two models; they cover the choice of "
+            "noises only."
+        )
+    for message in result.warnings:
+        st.warning(words.markdown(message[:1].upper() + message[1:]) + ".")
+
+
+def plots(result: Result) -> None:
+    """Draw convergence and spread, and offer the numbers behind them."""
+    import pandas as pd
+
+    from pfd_engine import figures
+    from pfd_engine.analysis import convergence
+
+    if not result.distances:
+        return
+    unit = "data units" if result.summary.descriptor == "pixel" else f"{result.summary.descriptor} units"
+    shown = {metric: values for metric, values in result.distances.items() if metric in ("PFD", "E_mem")}
+    estimates = {metric: number.value for metric, number in result.summary.numbers.items() if number.value is not None}
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.subheader("Enough noises?")
+        st.caption("The estimate from the first M noises, with its 95 % band.")
+        st.plotly_chart(figures.convergence(convergence(shown), unit), key="convergence", config=figures.CONFIG)
+    with right:
+        st.subheader("Spread over noises")
+        st.caption("How far apart the two end points are, noise by noise.")
+        st.plotly_chart(figures.histogram(shown, estimates, unit), key="histogram", config=figures.CONFIG)
+    table = pd.DataFrame({"seed": result.seeds} | {f"{metric}_squared_distance": values for metric, values in result.distances.items()})
+    st.download_button(
+        "Download the per-noise distances (CSV)",
+        table.to_csv(index=False).encode(),
+        file_name=f"{result.summary.run_id}-distances.csv",
+        mime="text/csv",
+        on_click="ignore",
+    )
+
+
+with page("Result"):
+    show()

@@ -1,0 +1,103 @@
+"""Runs: what is queued, running and done in this workspace, refreshed while something moves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages.common.layout import EVALUATE, RESULT, alert, is_demo, live, page
+
+if TYPE_CHECKING:
+    from pfd_engine.runs import Run, Status
+
+PER_PAGE = 15
+COLORS = {"queued": "gray", "running": "primary", "finished": "green", "failed": "red", "cancelled": "orange"}
+
+
+def runs() -> None:
+    """Draw the page."""
+    st.title("Runs")
+    if is_demo():
+        st.info("This is a read-only demo: nothing runs here. Open a result from Home, or run the app on your own machine with `make run`.")
+        return
+    table()
+
+
+@live(2)
+def table() -> None:
+    """Draw the runs, newest first; this fragment refreshes itself."""
+    from pfd_engine.runs import list_runs
+    from pfd_engine.workspace import Workspace
+
+    everything = list_runs(Workspace.from_environment())
+    if not everything:
+        st.info("No run yet. Name a teacher and a student on the Evaluate page, and it will appear here.")
+        st.page_link(EVALUATE, label="Go to Evaluate")
+        return
+    shown = min(len(everything), st.session_state.get("runs_shown", PER_PAGE))
+    st.caption(f"{shown} of {len(everything)} runs, newest first" if shown < len(everything) else f"{shown} runs, newest first")
+    for run in everything[:shown]:
+        with st.container(border=True, key=f"card-{run.id}"):
+            card(run)
+    if shown < len(everything) and st.button("Show more"):
+        st.session_state["runs_shown"] = shown + PER_PAGE
+        st.rerun(scope="fragment")
+
+
+def card(run: Run) -> None:
+    """Draw one run: what it measures, how far it is, and what can be done about it."""
+    from pages.common import words
+    from pages.common.progress import bar
+
+    status, values = run.status, run.config_values
+    names = [words.short(str(values.get(role, "?"))) for role in ("student", "teacher")]
+    st.markdown(f":{COLORS[status.state]}-badge[{status.state}] **{words.markdown(names[0])}** against **{words.markdown(names[1])}**")
+    bar(status)
+    if status.message and status.state == "failed":
+        st.html(alert(status.message))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        actions(run, status)
+    with st.expander("Command and log", type="compact", key=f"more-{run.id}"):
+        details(run)
+
+
+def actions(run: Run, status: Status) -> None:
+    """Draw the buttons that fit the state of a run."""
+    if status.state == "finished":
+        st.page_link(RESULT, label="Open the result", query_params={"run": run.id})
+    elif status.state in ("queued", "running"):
+        st.page_link(RESULT, label="Watch", query_params={"run": run.id})
+        if st.button("Cancel", key=f"cancel-{run.id}", disabled=run.cancel_requested):
+            run.cancel()
+            st.rerun(scope="fragment")
+    else:
+        if st.button("Try again", key=f"retry-{run.id}"):
+            from pfd_engine.runs import retry
+            from pfd_engine.worker import ensure_worker
+
+            retry(run)
+            ensure_worker(run.workspace)
+            st.rerun(scope="fragment")
+        from pages.common.forms import form_fields
+
+        st.page_link(EVALUATE, label="Change it", query_params=form_fields(run.config_values))
+
+
+def details(run: Run) -> None:
+    """Draw the equal command line and the end of the log."""
+    from html import escape
+
+    from pfd_engine.errors import InputError
+
+    st.caption(f"Run {run.id}")
+    try:
+        st.code(run.config.command(), language="bash", wrap_lines=True)
+    except InputError as error:
+        st.html(alert(str(error)))
+    log = run.log_tail(30)
+    st.html(f'<pre class="log">{escape(log)}</pre>' if log.strip() else "<small>The log is empty.</small>")
+
+
+with page("Runs"):
+    runs()

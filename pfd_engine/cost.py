@@ -1,0 +1,93 @@
+"""What an evaluation will cost before it is launched: network calls from the configuration, seconds from past runs or a default."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from pfd_engine.config import EvaluateConfig
+from pfd_engine.solvers import SOLVERS
+
+STARTUP_SECONDS = 6.0
+DEFAULT_FLOPS = {"cpu": 2e10, "cuda": 5e12}
+DISCRETIZATION_AT_LEAST, DISCRETIZATION_AT_MOST = 8, 64
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the cost of a checkpoint depends on; `reuse` is how often a call uses each weight (1: fully connected)."""
+
+    parameters: int
+    shape: tuple[int, ...] = ()
+    family: str = ""
+    few_step: bool = False
+    steps: int | None = None
+
+    @property
+    def flops_per_call(self) -> float:
+        """Floating point operations of one call on one sample, to an order of magnitude.
+
+        A fully connected network uses each weight once. A convolution uses its weights once a pixel of its resolution; over the
+        resolutions of the usual U-Nets that is about a third of the image's pixels.
+        """
+        pixels = math.prod(self.shape[-2:]) if len(self.shape) == 3 else 1
+        reuse = 1.0 if self.family in ("mlp", "pfd") else max(1.0, pixels / 3)
+        return 2.0 * self.parameters * reuse
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """What a finished evaluation teaches about speed: its work in floating point operations, and the seconds it took on its device."""
+
+    flops: float
+    seconds: float
+    device: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Network calls per noise and altogether, and estimated seconds (None: the models are not known yet) with where they come from."""
+
+    teacher_calls: int
+    student_calls: int
+    total_calls: int
+    seconds: float | None
+    basis: str
+
+
+def estimate(config: EvaluateConfig, teacher: Model | None = None, student: Model | None = None, past: Sequence[PastRun] = ()) -> Cost:
+    """Return what `config` costs if nothing is cached yet; the closed-form training-set denoiser counts no network call.
+
+    `total_calls` includes those for the discretization error, which repeat a sixteenth of the noises (8 to 64) with twice the steps.
+    Against a few-step student the teacher's steps are doubled until they have converged, so its calls are a lower bound.
+    """
+    calls = SOLVERS[config.solver].network_calls
+    few_step = student is not None and student.few_step
+    teacher_calls = calls(config.steps)
+    student_calls = (config.student_steps or (student.steps if student else None) or 1) if few_step else calls(config.steps)
+    subset = min(max(config.num_noises // 16, DISCRETIZATION_AT_LEAST), DISCRETIZATION_AT_MOST, config.num_noises)
+    twice = calls(2 * config.steps)
+    teacher_total = config.num_noises * teacher_calls + subset * twice
+    student_total = config.num_noises * student_calls + (0 if few_step else subset * twice)
+    total = teacher_total + student_total
+    if teacher is None or student is None:
+        return Cost(teacher_calls, student_calls, total, None, "Name a teacher and a student to see how long it will take.")
+    flops = teacher_total * teacher.flops_per_call + student_total * student.flops_per_call
+    kind = config.device.partition(":")[0]
+    rates = [run.flops / run.seconds for run in past if run.seconds > 0 and run.flops > 0 and _same_kind(kind, run.device)]
+    if rates:
+        return Cost(
+            teacher_calls, student_calls, total, STARTUP_SECONDS + flops / median(rates),
+            f"at the speed of {len(rates)} earlier {'run' if len(rates) == 1 else 'runs'} here",
+        )  # fmt: skip
+    assumed = DEFAULT_FLOPS["cuda" if kind == "cuda" else "cpu"]
+    return Cost(
+        teacher_calls, student_calls, total, STARTUP_SECONDS + flops / assumed,
+        f"a first guess at {assumed / 1e9:,.0f} GFLOP/s; runs on this machine will sharpen it",
+    )  # fmt: skip
+
+
+def _same_kind(asked: str, device: str) -> bool:
+    return asked == "auto" or device.partition(":")[0] == asked

@@ -1,0 +1,117 @@
+"""Data frames to plotly figures: pure functions, and the one place where colors are given a meaning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+# Told apart with any kind of color vision, and at least 3:1 against both the light and the dark background.
+COLORS = {
+    "teacher": "#2b7fc4",
+    "student": "#dd6b20",
+    "empirical map": "#8c8c8c",
+    "PFD": "#0f9488",
+    "E_gen": "#0f9488",
+    "E_mem": "#d1495b",
+}
+NEUTRAL = "#8c8c8c"
+NAMES = {
+    "PFD": "PFD, student to teacher",
+    "E_mem": "E_mem, student to its training set",
+    "E_emp": "E_emp, training set to teacher",
+}
+HEIGHT = 340
+CONFIG = {"displaylogo": False, "displayModeBar": "hover", "toImageButtonOptions": {"format": "svg", "filename": "pfd"}}
+
+
+def convergence(frame: pd.DataFrame, unit: str = "data units") -> go.Figure:
+    """Draw each metric's estimate against the number of noises, with its 95 % band.
+
+    `frame` has `metric`, `num_noises`, `value`, `ci_low`, `ci_high` (see `analysis.convergence`).
+    """
+    figure = go.Figure()
+    for metric, rows in frame.groupby("metric", sort=False):
+        color = COLORS.get(str(metric), NEUTRAL)
+        x = rows["num_noises"].to_numpy()
+        figure.add_scatter(
+            x=np.concatenate([x, x[::-1]]),
+            y=_round(np.concatenate([rows["ci_high"].to_numpy(), rows["ci_low"].to_numpy()[::-1]])),
+            fill="toself",
+            fillcolor=_transparent(color, 0.18),
+            line={"width": 0},
+            hoverinfo="skip",
+            showlegend=False,
+            mode="lines",
+        )
+        figure.add_scatter(
+            x=x,
+            y=_round(rows["value"].to_numpy()),
+            mode="lines",
+            name=NAMES.get(str(metric), str(metric)),
+            line={"color": color, "width": 2},
+            customdata=np.stack([_round(rows["ci_low"].to_numpy()), _round(rows["ci_high"].to_numpy())], axis=1),
+            hovertemplate="%{x:,} noises: %{y:.4g} [%{customdata[0]:.4g}, %{customdata[1]:.4g}]<extra></extra>",
+        )
+    figure.update_xaxes(title_text="Number of noises M", type="log", dtick=float(np.log10(4)), tickformat=",d")
+    figure.update_yaxes(title_text=f"Distance ({unit})", rangemode="tozero")
+    return _finish(figure)
+
+
+def histogram(distances: dict[str, NDArray[np.float64]], values: dict[str, float], unit: str = "data units") -> go.Figure:
+    """Draw how the per-noise distances `sqrt(d_m)` are spread, a histogram a metric, with the estimate `values` as a line.
+
+    `distances` maps a metric to its *squared* per-noise distances (M,).
+    """
+    figure = go.Figure()
+    roots = {metric: np.sqrt(squared) for metric, squared in distances.items() if len(squared)}
+    if not roots:
+        return _finish(figure)
+    everything = np.concatenate(list(roots.values()))
+    edges = np.histogram_bin_edges(everything, bins=int(np.clip(np.sqrt(len(everything)), 12, 60)))
+    if edges[0] == edges[-1]:
+        edges = np.array([edges[0] - 0.5, edges[0] + 0.5])
+    centers, width = (edges[:-1] + edges[1:]) / 2, float(edges[1] - edges[0])
+    for metric, root in roots.items():
+        counts = np.histogram(root, bins=edges)[0]
+        color = COLORS.get(metric, NEUTRAL)
+        figure.add_bar(
+            x=_round(centers),
+            y=counts,
+            width=width,
+            name=NAMES.get(metric, metric),
+            marker={"color": _transparent(color, 0.6), "line": {"width": 0}},
+            hovertemplate="%{y:,} noises near %{x:.3g}<extra></extra>",
+        )
+        if metric in values:
+            figure.add_vline(x=values[metric], line={"color": color, "width": 2, "dash": "dash"})
+    figure.update_layout(barmode="overlay", bargap=0)
+    figure.update_xaxes(title_text=f"Distance at one noise ({unit}); dashed: root mean square")
+    figure.update_yaxes(title_text="Noises (count)")
+    return _finish(figure)
+
+
+def _finish(figure: go.Figure) -> go.Figure:
+    """Apply what all figures share; fonts, grid and text colors follow the page's theme."""
+    figure.update_layout(
+        height=HEIGHT,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        dragmode=False,
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": {"text": ""}},
+    )
+    figure.update_xaxes(automargin=True, title_standoff=8)
+    figure.update_yaxes(automargin=True, title_standoff=14)
+    return figure
+
+
+def _round(values: NDArray[np.float64]) -> list[float]:
+    """Keep six significant digits: what a screen can show, at a third of the bytes."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _transparent(color: str, opacity: float) -> str:
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"

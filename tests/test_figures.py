@@ -1,0 +1,97 @@
+"""Figures carry the numbers they were given, with axis titles, bands and fixed colors; the analysis behind them is right."""
+
+import numpy as np
+import pytest
+
+from pfd_engine import figures
+from pfd_engine.analysis import convergence, memorization_verdict
+
+
+@pytest.fixture
+def squared():
+    return np.random.default_rng(3).gamma(4.0, 0.5, 512)
+
+
+def test_convergence_ends_at_the_estimate_of_all_noises(squared):
+    frame = convergence({"PFD": squared})
+    last = frame.iloc[-1]
+    value = np.sqrt(squared.mean())
+    stderr = squared.std(ddof=1) / (2 * value * np.sqrt(512))
+    assert last["num_noises"] == 512
+    assert last["value"] == pytest.approx(value, rel=1e-12)
+    assert last["ci_high"] - last["ci_low"] == pytest.approx(2 * 1.959964 * stderr, rel=1e-6)
+
+
+def test_convergence_keeps_its_digits_where_distances_are_large_and_nearly_equal():
+    squared = 1e8 + np.random.default_rng(0).normal(0, 1e-3, 256)
+    last = convergence({"PFD": squared}).iloc[-1]
+    half = 1.959964 * squared.std(ddof=1) / (2 * np.sqrt(squared.mean()) * 16)
+    assert last["ci_high"] - last["value"] == pytest.approx(half, rel=1e-3)
+
+
+def test_convergence_of_equal_models_is_zero_without_width():
+    frame = convergence({"PFD": np.zeros(64)})
+    assert (frame[["value", "ci_low", "ci_high"]] == 0).all(axis=None)
+
+
+def test_convergence_of_one_noise_is_empty():
+    assert convergence({"PFD": np.ones(1)}).empty
+
+
+@pytest.mark.parametrize(
+    ("generalization", "memorization", "word"),
+    [(9.0, 1.0, "memorizes"), (1.0, 9.0, "generalizes"), (4.0, 4.0, "undetermined")],
+)
+def test_verdict_follows_the_paired_interval(generalization, memorization, word):
+    rng = np.random.default_rng(1)
+    noise = rng.gamma(4, 0.25, 400)
+    verdict = memorization_verdict(generalization * noise, memorization * noise * rng.normal(1, 0.1, 400))
+    assert verdict.word == word
+
+
+def test_verdict_refuses_distances_that_are_not_paired():
+    with pytest.raises(ValueError, match="paired by noise"):
+        memorization_verdict(np.ones(4), np.ones(5))
+
+
+def test_convergence_figure_draws_a_band_and_names_its_axes(squared):
+    frame = convergence({"PFD": squared, "E_mem": squared / 4})
+    figure = figures.convergence(frame)
+    assert len(figure.data) == 4
+    assert figure.layout.xaxis.title.text == "Number of noises M"
+    assert "data units" in figure.layout.yaxis.title.text
+    assert figure.data[1].line.color == figures.COLORS["PFD"]
+    assert figure.data[3].line.color == figures.COLORS["E_mem"]
+    np.testing.assert_allclose(figure.data[1].y, frame[frame["metric"] == "PFD"]["value"], rtol=1e-5)
+
+
+def test_histogram_counts_every_noise(squared):
+    figure = figures.histogram({"PFD": squared}, {"PFD": 1.4})
+    assert sum(figure.data[0].y) == len(squared)
+
+
+def test_histogram_of_equal_distances_has_a_bar():
+    figure = figures.histogram({"PFD": np.full(16, 4.0)}, {"PFD": 2.0})
+    assert sum(figure.data[0].y) == 16
+
+
+def test_figures_leave_background_and_text_to_the_theme(squared):
+    layout = figures.histogram({"PFD": squared}, {}).layout
+    assert layout.paper_bgcolor == "rgba(0,0,0,0)"
+    assert layout.font.color is None
+
+
+def test_colors_differ_and_stand_out_on_both_backgrounds():
+    def luminance(color):
+        channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(a, b):
+        high, low = sorted((luminance(a), luminance(b)), reverse=True)
+        return (high + 0.05) / (low + 0.05)
+
+    for name, color in figures.COLORS.items():
+        assert contrast(color, "#ffffff") >= 3, name
+        assert contrast(color, "#14161b") >= 3, name
+    assert len({figures.COLORS[name] for name in ("teacher", "student", "empirical map", "E_gen", "E_mem")}) == 5

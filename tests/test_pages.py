@@ -1,0 +1,375 @@
+"""Every page, driven without a browser: what it shows, what it refuses, and that it never shows a traceback or loads torch."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pfd_engine.bundled import bundled_references
+from pfd_engine.config import EvaluateConfig
+from pfd_engine.run_events import EventLog
+from pfd_engine.runs import create_run, list_runs
+from pfd_engine.workspace import REPOSITORY, Workspace
+
+PAGES = {
+    "Home": None,
+    "Evaluate": "pages/evaluate.py",
+    "Runs": "pages/runs.py",
+    "Result": "pages/result.py",
+    "Checkpoints": "pages/checkpoints.py",
+}
+TIMEOUT = 30
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An empty workspace, and the repository as the folder where relative references start."""
+    import streamlit as st
+
+    monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PFD_MODE", raising=False)
+    monkeypatch.chdir(REPOSITORY)
+    yield Workspace(tmp_path / "home")
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A workspace in which the bundled student that memorizes was measured by the command line; and the id of that run."""
+    folder = tmp_path_factory.mktemp("measured")
+    references = bundled_references()
+    command = [sys.executable, "-m", "pfd_engine", "evaluate", "--teacher", references.teacher]
+    command += ["--student", references.student_memorizes, "--noises", "96", "--json"]
+    answer = subprocess.run(
+        command, cwd=REPOSITORY, env=os.environ | {"PFD_HOME": str(folder)}, capture_output=True, check=True, timeout=200
+    )
+    return folder, json.loads(answer.stdout)
+
+
+@pytest.fixture
+def measured_home(home, measured):
+    """A copy of the measured workspace as this test's own; and the object that the command line printed."""
+    shutil.copytree(measured[0], home.root)
+    return measured[1]
+
+
+def visit(page: str, **query: str) -> AppTest:
+    app = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=TIMEOUT)
+    if PAGES[page]:
+        app.switch_page(PAGES[page])
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def text_of(app: AppTest) -> str:
+    """Everything that the page says, HTML included."""
+    kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "success", "error", "code")
+    parts = [element.value for kind in kinds for element in app.get(kind)]
+    return "\n".join([*parts, *(element.proto.body for element in app.get("html"))])
+
+
+def assert_drawn(app: AppTest) -> None:
+    assert not app.exception, app.exception
+    assert not app.error, [error.value for error in app.error]
+    assert len(app.title) == 1
+    assert "Traceback" not in text_of(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_draws_in_an_empty_workspace_and_writes_nothing(page, home):
+    app = visit(page)
+    assert_drawn(app)
+    assert not home.runs.exists()
+
+
+@pytest.mark.parametrize("page", ["Home", "Runs", "Result"])
+def test_an_empty_page_says_what_to_do_next(page):
+    assert any("easure a pair" in info.value or "Evaluate" in info.value for info in visit(page).info)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_draws_with_a_result(page, measured_home):
+    query = {"run": measured_home["run_id"]} if page == "Result" else {}
+    assert_drawn(visit(page, **query))
+
+
+def test_no_page_loads_torch(home, measured_home):
+    script = f"""
+import sys, warnings
+from streamlit.testing.v1 import AppTest
+for page in {list(PAGES.values())!r}:
+    app = AppTest.from_file("app.py", default_timeout=60)
+    if page:
+        app.switch_page(page)
+    if page == "pages/result.py":
+        app.query_params["run"] = {measured_home["run_id"]!r}
+    if page == "pages/evaluate.py":
+        app.query_params["teacher"], app.query_params["student"] = {bundled_references().teacher!r}, {bundled_references().student_memorizes!r}
+    if page == "pages/checkpoints.py":
+        app.query_params["reference"] = {bundled_references().teacher!r}
+    app.run()
+    assert not app.exception and not app.error and app.title, page
+    assert not {{"torch", "scipy", "diffusers"}} & set(sys.modules), page
+"""
+    answer = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 0, answer.stderr[-2000:]
+
+
+def test_home_shows_the_latest_result_with_its_interval(measured_home):
+    shown = text_of(visit("Home"))
+    assert "PFD **" in shown
+    assert f"{measured_home['value']:.2f}"[:3] in shown
+    assert "data:image/png;base64," in shown
+
+
+def test_result_gives_verdict_numbers_wall_provenance_and_command(measured_home):
+    app = visit("Result", run=measured_home["run_id"])
+    shown = text_of(app)
+    assert "The student memorizes" in shown
+    for part in (
+        "PFD / shuffled ceiling",
+        "Root mean square per coordinate",
+        "Memorization ratio",
+        "Closest pairs",
+        "Pairs around the median",
+        "Pairs farthest apart",
+        measured_home["teacher"]["revision"],
+        measured_home["student"]["revision"],
+        "35",
+        "torch",
+        "python -m pfd_engine evaluate",
+        "is a metric",
+    ):
+        assert part in shown, part
+    assert shown.count("data:image/png;base64,") == 3 * 24
+    assert len(app.get("plotly_chart")) == 2
+    assert len(app.get("download_button")) == 1
+
+
+def test_result_downloads_exactly_the_distances_that_were_measured(measured_home):
+    from pages.common.data import read_result
+
+    result = read_result(measured_home["run_id"])
+    assert len(result.seeds) == 96
+    assert list(result.distances) == ["PFD", "E_mem", "E_emp"]
+    assert float(result.distances["PFD"].mean()) ** 0.5 == pytest.approx(measured_home["value"], rel=1e-12)
+
+
+@pytest.mark.parametrize("run_id", ["nothing", "../../etc/passwd", "<script>alert(1)</script>", "x" * 5000])
+def test_a_link_to_a_run_that_does_not_exist_says_so_and_shows_nothing_raw(run_id):
+    app = visit("Result", run=run_id)
+    assert_drawn(app)
+    shown = text_of(app)
+    assert "There is no run" in shown
+    assert "<script>" not in shown
+    assert len(shown) < 3000
+
+
+def test_a_link_to_a_missing_run_offers_the_latest_results(measured_home):
+    app = visit("Result", run="evaluate-20200101-000000-00000000")
+    assert "There is no run" in text_of(app)
+    assert measured_home["student"]["reference"].split("/")[-1] in text_of(app).replace("\\", "")
+
+
+def pair(**query: str) -> dict[str, str]:
+    references = bundled_references()
+    return {"teacher": references.teacher, "student": references.student_memorizes} | query
+
+
+def test_a_link_fills_the_form_and_launches_nothing(home):
+    app = visit("Evaluate", **pair(num_noises="64", solver="euler", steps="7"))
+    assert_drawn(app)
+    assert app.text_input(key="teacher").value == bundled_references().teacher
+    assert app.number_input(key="num_noises").value == 64
+    assert app.selectbox(key="solver").value == "euler"
+    assert "--noises 64 --solver euler --steps 7" in text_of(app)
+    assert list_runs(home) == []
+
+
+def test_the_cost_is_shown_before_launching():
+    shown = text_of(visit("Evaluate", **pair(num_noises="1024")))
+    assert "35 network calls a noise" in shown
+    assert f"{2 * (1024 * 35 + 64 * 71):,} network calls" in shown
+    assert "about " in shown
+
+
+BAD_INPUT = [
+    ({"num_noises": "0"}, "num_noises", "number of noises is 0"),
+    ({"num_noises": "1000000000"}, "num_noises", "number of noises is 1000000000"),
+    ({"steps": "0"}, "steps", "number of steps is 0"),
+    ({"seed": "-1"}, "seed", "seed is -1"),
+    ({"teacher": "no slash"}, "teacher", "is no reference"),
+    ({"student": "./no/such/folder"}, "student", "no/such/folder"),
+    ({"sigma_max": "500"}, "sigma_max", "sigma_max is 500"),
+    ({"student_steps": "4"}, "student_steps", "has no steps of its own"),
+    ({"teacher_revision": "main"}, "teacher_revision", "a folder has no revision"),
+    ({"batch_size": "many"}, "batch_size", "give auto or a whole number"),
+    ({"target_relative_error": "2"}, "target_relative_error", "between 0 and 1"),
+    ({"teacher": "<img src=x onerror=alert(1)>"}, "teacher", "is no reference"),
+]
+
+
+@pytest.mark.parametrize(("query", "field", "sentence"), BAD_INPUT, ids=[f"{field}-{i}" for i, (_, field, _) in enumerate(BAD_INPUT)])
+def test_bad_input_is_explained_once_and_never_launched(query, field, sentence, home):
+    app = visit("Evaluate", **pair(**query))
+    app.button(key="launch").click().run()
+    assert_drawn(app)
+    alerts = [element.proto.body for element in app.get("html") if 'role="alert"' in element.proto.body]
+    assert len(alerts) == 1
+    assert sentence in alerts[0]
+    assert "<img" not in alerts[0]
+    assert list_runs(home) == []
+
+
+def test_cuda_is_refused_beside_the_field_where_there_is_none(home, monkeypatch):
+    monkeypatch.setattr("pages.common.forms.shows_cuda", lambda: False)
+    app = visit("Evaluate", **pair(device="cuda"))
+    app.button(key="launch").click().run()
+    assert "shows no NVIDIA GPU" in text_of(app)
+    assert list_runs(home) == []
+
+
+def test_an_empty_form_complains_only_once_launched(home):
+    app = visit("Evaluate")
+    assert 'role="alert"' not in text_of(app)
+    app.button(key="launch").click().run()
+    assert "the teacher is missing" in text_of(app)
+    assert list_runs(home) == []
+
+
+def test_launching_queues_the_run_that_the_form_describes_and_wakes_the_worker(home, monkeypatch):
+    woken = []
+    monkeypatch.setattr("pfd_engine.worker.ensure_worker", woken.append)
+    app = visit("Evaluate", **pair(num_noises="64"))
+    app.button(key="launch").click().run()
+    assert not app.exception
+    [run] = list_runs(home)
+    assert run.status.state == "queued"
+    assert run.config == EvaluateConfig(**pair(), num_noises=64)
+    assert len(woken) == 1
+
+
+def test_a_bundled_pair_is_one_click():
+    app = visit("Evaluate")
+    app.button(key="pair-student generalizes").click().run()
+    assert app.text_input(key="student").value == bundled_references().student_generalizes
+    assert_drawn(app)
+
+
+def test_runs_show_progress_and_can_be_cancelled_and_tried_again(home, monkeypatch):
+    monkeypatch.setattr("pfd_engine.worker.ensure_worker", lambda workspace: None)
+    run = create_run(home, EvaluateConfig(**pair()), queued=True)
+    app = visit("Runs")
+    assert_drawn(app)
+    assert "queued" in text_of(app)
+    app.button(key=f"cancel-{run.id}").click().run()
+    assert run.status.state == "cancelled"
+    app = visit("Runs")
+    app.button(key=f"retry-{run.id}").click().run()
+    assert run.status.state == "queued"
+
+
+def test_a_failed_run_shows_its_sentence_as_it_stands(home):
+    run = create_run(home, EvaluateConfig(**pair()), queued=True)
+    message = "the student <b>holds</b> NaN: [use](http://elsewhere) another"
+    run.write_status(run.status.model_copy(update={"state": "failed", "message": message, "exit_code": 1}))
+    for app in (visit("Runs"), visit("Result", run=run.id)):
+        assert_drawn(app)
+        assert "the student &lt;b&gt;holds&lt;/b&gt; NaN: [use](http://elsewhere) another" in text_of(app)
+
+
+def test_a_damaged_run_folder_does_not_take_the_page_down(home):
+    run = create_run(home, EvaluateConfig(**pair()), queued=True)
+    (run.path / "config.json").write_text("{")
+    (run.path / "status.json").write_text("not json")
+    with EventLog(run.events_path) as log:
+        log.append({"type": "measurement", "value": "NaN"})
+    for page in ("Home", "Runs"):
+        assert_drawn(visit(page))
+
+
+def test_checkpoints_tells_what_a_model_is_and_takes_it_to_the_form():
+    app = visit("Checkpoints", reference=bundled_references().teacher)
+    assert_drawn(app)
+    assert "This model can be measured" in text_of(app)
+    assert "1.66 M" in text_of(app)
+    assert "1×8×8" in text_of(app)
+    assert app.button(key="use_teacher")
+
+
+def test_checkpoints_says_why_a_model_cannot_be_used(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights.pkl").write_bytes(b"x")
+    app = visit("Checkpoints", reference=str(tmp_path / "model"))
+    assert_drawn(app)
+    assert "cannot be measured" in text_of(app) or 'role="alert"' in text_of(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_unexpected_error_is_one_sentence_and_its_details_are_logged(page, monkeypatch, caplog, home):
+    create_run(home, EvaluateConfig(**pair()), queued=True)
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    targets = {
+        "Home": "pages.common.data.latest_results",
+        "Evaluate": "pages.common.forms.read_form",
+        "Runs": "pages.common.progress.bar",
+        "Result": "pages.common.data.read_result",
+        "Checkpoints": "pages.common.forms.bundled_choices",
+    }
+    monkeypatch.setattr(targets[page], fail)
+    app = visit(page, run="x")
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "could not be drawn" in app.error[0].value
+    assert "secret detail" not in app.error[0].value
+    assert "secret detail" in caplog.text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_demo_is_read_only(page, measured_home, home, monkeypatch):
+    monkeypatch.setenv("PFD_MODE", "demo")
+    app = visit(page, **pair(run=measured_home["run_id"], reference=bundled_references().teacher))
+    assert_drawn(app)
+    assert "launch" not in [button.key for button in app.button]
+    assert measured_home["run_id"] not in text_of(app)
+    if page in ("Evaluate", "Runs", "Checkpoints"):
+        assert "read-only demo" in text_of(app)
+    if page == "Evaluate":
+        assert "python -m pfd_engine evaluate" in text_of(app)
+
+
+def test_the_numbers_of_a_borrowed_database_come_from_the_run_folders(measured_home, home):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys\nfrom pfd_engine.store import Store\nfrom pfd_engine.workspace import Workspace\n"
+         "store = Store(Workspace.from_environment(), None)\nprint('held', flush=True)\nsys.stdin.read()"],
+        cwd=REPOSITORY, env=os.environ | {"PFD_HOME": str(home.root)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        app = visit("Result", run=measured_home["run_id"])
+        assert_drawn(app)
+        assert "Another process owns the workspace database" in text_of(app)
+        assert "The student memorizes" in text_of(app)
+    finally:
+        holder.communicate(timeout=20)
+
+
+def test_pages_import_only_what_they_may():
+    for path in [REPOSITORY / "app.py", *(REPOSITORY / "pages").rglob("*.py")]:
+        text = path.read_text()
+        assert ":material/" not in text, path
+        assert "unsafe_allow_html" not in text, path
+        assert "import torch" not in text, path
+    for path in (REPOSITORY / "pfd_engine").rglob("*.py"):
+        assert "streamlit as" not in path.read_text(), path
+    assert Path("pages/common/layout.py").is_file()
