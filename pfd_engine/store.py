@@ -32,7 +32,7 @@ class Store:
 
     `workspace` None is the read-only demo. Views in the main schema (`runs`, `measurements`, `checkpoints`, `training_sets`,
     `noise_distances`, `training_curves`, `pairs`) unite both, with `source` = 'workspace' or 'published'. All methods may be called from
-    any thread. Raises OwnedElsewhere where another process owns the workspace database; `read_results` then reads the run folders.
+    any thread. Raises OwnedElsewhere where another process owns the workspace database; `read_run_folders` serves there.
     """
 
     def __init__(self, workspace: Workspace | None, published: Path | None = PUBLISHED_DATABASE, *, in_memory: bool = False) -> None:
@@ -163,12 +163,21 @@ class Store:
             self._connection.execute(f"create view {name} as {united}")
 
 
-def read_results(workspace: Workspace | None, published: Path | None = PUBLISHED_DATABASE) -> Store:
-    """Return an ingested store, whoever owns the database: as its owner where nobody else is, else from the run folders in memory."""
+def read_run_folders(workspace: Workspace, published: Path | None = PUBLISHED_DATABASE) -> Store:
+    """Return a store over an in-memory index of the run folders, for readers beside the owner of the database."""
+    return _ingested(Store(workspace, published, in_memory=True))
+
+
+def read_results(workspace: Workspace, published: Path | None = PUBLISHED_DATABASE) -> Store:
+    """Return an ingested store, whoever owns the database: as its owner where nobody else is, else from the run folders."""
     try:
         store = Store(workspace, published)
     except OwnedElsewhere:
-        store = Store(workspace, published, in_memory=True)
+        return read_run_folders(workspace, published)
+    return _ingested(store)
+
+
+def _ingested(store: Store) -> Store:
     try:
         store.ingest()
     except BaseException:
