@@ -61,7 +61,8 @@ def test_the_edm_denoiser_is_diffusers_pred_original_sample_and_its_euler_steps_
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 def test_euler_over_the_same_noise_levels_makes_the_images_of_the_ddim_pipeline(tmp_path, prediction):
-    settings = {"prediction_type": prediction, "rescale_betas_zero_snr": False}
+    """100 timesteps end at sigma 1.3, so that a random network's images are not clipped to black and white."""
+    settings = {"prediction_type": prediction, "rescale_betas_zero_snr": False, "num_train_timesteps": 100}
     folder = make_family_folder("ddim-v", tmp_path / "model", scheduler=settings, **CHANNELS)
     pipeline = diffusers.DDIMPipeline(*parts(folder))
     pipeline.set_progress_bar_config(disable=True)
@@ -70,7 +71,7 @@ def test_euler_over_the_same_noise_levels_makes_the_images_of_the_ddim_pipeline(
     sigmas = [*((1 - abar) / abar).sqrt().tolist(), 0.0]
     end_points = SOLVERS["euler"](load_denoiser(str(folder)), noise(0, 3, RGB) / abar[0].sqrt().float(), sigmas)
     found = (end_points / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
-    assert found.std() > 0.05
+    assert ((found > 0) & (found < 1)).float().mean() > 0.3
     assert float((found - torch.from_numpy(images)).abs().max()) < 1e-5
 
 
