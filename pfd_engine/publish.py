@@ -1,0 +1,105 @@
+"""Writing results to files: exports for other programs, and the shipped database from named runs. A file appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pfd_engine.errors import InputError, RunError
+from pfd_engine.run_events import sync_folder
+from pfd_engine.store import OFFLINE, Store, migrate
+from pfd_engine.store_ingest import upsert
+from pfd_engine.store_schema import TABLES
+from pfd_engine.workspace import REPOSITORY
+
+OF_RUNS = ("runs", "measurements", "noise_distances", "training_curves", "pairs")
+
+
+def export_file(store: Store, sql: str, parameters: Sequence[Any], path: Path, format: str) -> None:
+    """Write the answer to a query of ours as csv, parquet or json; raises InputError where the file cannot be written."""
+    with _replacing(path) as draft:
+        store.write(sql, parameters, draft, format)
+
+
+def publish(store: Store, run_ids: Sequence[str] | None, path: Path) -> dict[str, int]:
+    """Rewrite the shipped database from finished runs (None: all) and return the rows of each table.
+
+    Paths inside the repository become relative ones; raises InputError for an unknown or unfinished run, and for one that names a folder
+    elsewhere, because a reader of the published results could not follow it.
+    """
+    chosen = _chosen(store, run_ids)
+    tables = {name: [_portable(row) for row in _rows(store, name, chosen)] for name in OF_RUNS}
+    for row in tables["measurements"]:
+        for role in ("teacher", "student"):
+            if str(row[role]).startswith(("/", "~")):
+                raise InputError(f"the {role} of run {row['run_id']} is a folder outside the repository: publish runs of Hub checkpoints")
+    tables["checkpoints"] = _named(
+        store, "checkpoints", "reference", {row[role] for row in tables["measurements"] for role in ("teacher", "student")}
+    )
+    tables["training_sets"] = _named(store, "training_sets", "name", {row["training_set"] for row in tables["measurements"]})
+    with _replacing(path) as draft, duckdb.connect(":memory:", config=OFFLINE) as connection:
+        connection.execute("attach ? as published", [str(draft)])
+        migrate(connection, "published")
+        counts = {}
+        for name, rows in tables.items():
+            table = TABLES[name]
+            counts[name] = upsert(connection, "published", table, [table.row(row) for row in rows])
+        connection.execute("checkpoint published")
+        connection.execute("detach published")
+    return counts
+
+
+def _chosen(store: Store, run_ids: Sequence[str] | None) -> list[str]:
+    finished = {row["run_id"] for row in store.rows("select run_id from runs where state = 'finished'")}
+    for run_id in run_ids or ():
+        if run_id not in finished:
+            raise InputError(f"{run_id!r} is no finished run of this workspace: `python -m pfd_engine results` lists them")
+    if not finished:
+        raise InputError("there is no finished run to publish: run `python -m pfd_engine evaluate` first")
+    return sorted(finished if run_ids is None else set(run_ids))
+
+
+def _rows(store: Store, name: str, run_ids: list[str]) -> list[dict[str, Any]]:
+    """Return a table's rows of some runs, the workspace's own where a run is published already."""
+    return store.rows(
+        f"select t.* from {name} t join (select run_id, max(source) as source from runs group by run_id) r using (run_id, source) "
+        "where list_contains(?::varchar[], run_id)",
+        [run_ids],
+    )
+
+
+def _named(store: Store, name: str, column: str, names: set[str | None]) -> list[dict[str, Any]]:
+    rows = [_portable(row) for row in store.rows(f"select * from {name} order by source")]
+    return [row for row in rows if row[column] in names]
+
+
+def _portable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row without `source`, its texts without the path of this checkout."""
+    here = f"{REPOSITORY}{os.sep}"
+    return {name: value.replace(here, "./") if isinstance(value, str) else value for name, value in row.items() if name != "source"}
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a draft beside `path` that takes its place at the end; nothing is left of it where the block fails."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    if not path.parent.is_dir() or path.is_dir():
+        raise InputError(f"{path} cannot be written: name a file in a folder that exists", "output")
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+        sync_folder(path.parent)
+    except (OSError, duckdb.IOException) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise RunError(f"{path} could not be written ({reason}): free space, and check who may write there") from error
+    finally:
+        for leftover in (draft, draft.with_name(draft.name + ".wal")):
+            with suppress(OSError):
+                leftover.unlink()
