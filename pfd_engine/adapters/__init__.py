@@ -52,11 +52,15 @@ def family_of(snapshot: Snapshot) -> Family:
         module = importlib.import_module(f"pfd_engine.adapters.{family}")
         if module.matches(snapshot.path, config):
             return cast(Family, module)
-    if layout.scheduler_config is None:
-        kind = str(config.get("_class_name") or config.get("format") or "an unknown kind")[:80]
+    if layout.scheduler_config is None and config.get("_class_name") == "UNet2DModel":
         raise CheckpointError(
-            f"{snapshot.reference} is {kind} without a scheduler configuration: add scheduler/scheduler_config.json, "
-            "which says what its network predicts"
+            f"{snapshot.reference} has a U-Net without a scheduler configuration: add scheduler/scheduler_config.json, "
+            "which says what the network predicts"
+        )
+    if layout.scheduler_config is None:
+        kind = str(config.get("_class_name") or config.get("architectures") or config.get("format") or "an unknown kind")[:80]
+        raise CheckpointError(
+            f"{snapshot.reference} holds a model of {kind}: only unconditional diffusers U-Nets and our own small denoisers are read"
         )
     scheduler = str(config.get("_class_name"))[:80]
     raise CheckpointError(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pfd_engine.adapters import ADAPTER_VERSION, family_of
+from pfd_engine.adapters import ADAPTER_VERSION, Family, family_of
 from pfd_engine.adapters._description import Description
 from pfd_engine.checkpoint_files import CheckpointError
 from pfd_engine.denoisers import Sigma
@@ -75,13 +75,12 @@ def load_denoiser(reference: str, device: str = "cpu", report: Report | None = N
     this machine lacks, a kind of model that is not supported, damaged weights, and consistency models, which are maps.
     """
     target = str(resolve_device(device))
-    snapshot = resolve(reference, report=report)
-    family = family_of(snapshot)
-    if family.describe(snapshot).few_step:
+    family, description, snapshot = _checked(reference, report)
+    if description.few_step:
         raise CheckpointError(
             f"{snapshot.reference} is a few-step map, which has no denoiser to follow: use it as a student, against a PF-ODE teacher"
         )
-    return family.load(snapshot, target)
+    return family.load(_with_weights(snapshot, report), target)
 
 
 def load_map(
@@ -100,21 +99,33 @@ def load_map(
     and asking for another is an error. Raises InputError as `load_denoiser` does.
     """
     target = str(resolve_device(device))
-    snapshot = resolve(reference, report=report)
-    family = family_of(snapshot)
-    description = family.describe(snapshot)
+    family, description, snapshot = _checked(reference, report)
     if not description.few_step:
         if student_steps is not None:
             raise InputError(
                 f"{snapshot.reference} follows the probability flow ODE and has no steps of its own: leave out student_steps",
                 "student_steps",
             )
-        return SolverMap(family.load(snapshot, target), solver, steps, sigma_min, sigma_max, device=target)
+        return SolverMap(family.load(_with_weights(snapshot, report), target), solver, steps, sigma_min, sigma_max, device=target)
     for name, value, own in (("sigma_min", sigma_min, description.sigma_min), ("sigma_max", sigma_max, description.sigma_max)):
         if value is not None and abs(value - own) > 1e-6 * own:
             raise InputError(f"{name} is {value:g} but {snapshot.reference} is a few-step map fixed at {own:g}: leave {name} out", name)
     make_map: Callable[[LoadedDenoiser, int | None], FlowMap] = family.make_map  # type: ignore[attr-defined]
-    return make_map(family.load(snapshot, target), student_steps)
+    return make_map(family.load(_with_weights(snapshot, report), target), student_steps)
+
+
+def _checked(reference: str, report: Report | None) -> tuple[Family, Description, Snapshot]:
+    """Fetch the configuration alone and check it: an unusable checkpoint is refused before its weights come down."""
+    snapshot = resolve(reference, weights=False, report=report)
+    family = family_of(snapshot)
+    return family, family.describe(snapshot), snapshot
+
+
+def _with_weights(snapshot: Snapshot, report: Report | None) -> Snapshot:
+    """Fetch the weights of the very commit whose configuration was checked."""
+    if snapshot.repo_type == "folder":
+        return snapshot
+    return resolve(f"{snapshot.reference}@{snapshot.revision}", report=report)
 
 
 def map_model(flow_map: object) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from pfd_engine.adapters import _schedules
@@ -109,13 +110,10 @@ class VPConversion:
     """
 
     def __init__(self, network: Callable[[Tensor, Tensor], Tensor], scheduler: Scheduler) -> None:
-        import torch
-
         self.network = network
         self.prediction_type = scheduler.prediction_type
-        timesteps, sigmas = scheduler.table()
-        self.timesteps = torch.from_numpy(timesteps)
-        self.log_sigmas = torch.from_numpy(sigmas).log()
+        self.timesteps, sigmas = scheduler.table()
+        self.log_sigmas = np.log(sigmas)
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
         from pfd_engine.adapters._coordinates import network_time, noise_level, scaled
@@ -133,9 +131,4 @@ class VPConversion:
         """Return the float timestep of each sigma, by interpolation of ln(sigma); beyond the model's range its ends."""
         import torch
 
-        log_sigma = sigma.log().cpu().double().reshape(-1)
-        right = torch.searchsorted(self.log_sigmas, log_sigma).clamp(1, len(self.log_sigmas) - 1)
-        low, high = self.log_sigmas[right - 1], self.log_sigmas[right]
-        weight = ((log_sigma - low) / (high - low)).clamp(0, 1)
-        time = self.timesteps[right - 1].lerp(self.timesteps[right], weight)
-        return time.reshape(sigma.shape)
+        return torch.as_tensor(np.interp(np.log(sigma.cpu().numpy()), self.log_sigmas, self.timesteps))
