@@ -14,7 +14,7 @@ from typing import Any
 
 from pfd_engine.checkpoint_files import CheckpointError, Layout, choose_files
 from pfd_engine.errors import InputError
-from pfd_engine.references import FolderReference, HubReference, parse_reference
+from pfd_engine.references import FolderReference, parse_reference
 
 DEFAULT_MAX_BYTES = 20 * 10**9
 MAX_FILES = 200_000
@@ -155,6 +155,3 @@ def _max_bytes() -> int:
     if not given.isdecimal():
         raise InputError(f"PFD_MAX_DOWNLOAD_BYTES is {given[:40]!r}: give a whole number of bytes")
     return int(given)
-
-
-__all__ = ["HubReference", "Report", "Snapshot", "content_hash", "file_sha256", "resolve", "select"]

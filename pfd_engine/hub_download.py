@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import io
+import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from huggingface_hub.file_download import HfFileMetadata, http_get, repo_folder_name
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 from tqdm import tqdm
@@ -31,20 +22,21 @@ from tqdm import tqdm
 from pfd_engine.checkpoint_files import CheckpointError, Layout
 from pfd_engine.errors import InputError
 from pfd_engine.hub import Report, Snapshot, file_sha256, select
+from pfd_engine.hub_errors import TIMEOUT_SECONDS, NoNetwork, endpoint, named, sentences
 from pfd_engine.references import HubReference
 
-TIMEOUT_SECONDS = 10
+LISTINGS = "pfd-listings"
 _SHA = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class NoNetwork(Exception):
-    """The Hub could not be reached."""
+@dataclass(frozen=True)
+class Listing:
+    """What one commit of a repository holds."""
 
-
-def endpoint() -> str:
-    """Return the Hub's address, read from `HF_ENDPOINT` at each call."""
-    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+    sha: str
+    names: tuple[str, ...]
+    license: str | None
 
 
 def cache_folder() -> Path:
@@ -57,24 +49,20 @@ def fetch(reference: HubReference, allow: Sequence[str] | None, weights: bool, r
     """Pin, choose and download; see `hub.resolve`."""
     storage = cache_folder() / repo_folder_name(repo_id=reference.repository, repo_type=repo_type)
     try:
-        with _sentences(reference, repo_type):
-            sha, names, license_name = _listing(reference, repo_type)
-            files, layout = _selected(names, allow, weights, reference, sha, license_name)
-            _download(reference, repo_type, storage, sha, files, max_bytes, report)
-        _remember(storage, reference.revision or "main", sha)
+        with sentences(reference, repo_type):
+            listing = _ask(reference, repo_type)
+            files, layout = _selected(listing, allow, weights, reference)
+            _remember(storage, reference.revision or "main", listing)
+            _download(reference, repo_type, storage, listing.sha, files, max_bytes, report)
     except NoNetwork:
-        sha = _cached_revision(storage, reference)
-        snapshot = storage / "snapshots" / sha
-        names = [p.relative_to(snapshot).as_posix() for p in sorted(snapshot.rglob("*")) if p.is_file()]
-        try:
-            files, layout = select(names, allow, weights, named(reference))
-        except CheckpointError:
+        listing = _recall(storage, reference)
+        files, layout = _selected(listing, allow, weights, reference)
+        snapshot = storage / "snapshots" / listing.sha
+        if not files or not all((snapshot / name).is_file() for name in files):
             raise _not_cached(reference) from None
-        if not files:
-            raise _not_cached(reference) from None
-        license_name = None
-        report({"type": "warning", "message": f"the Hub could not be reached: {named(reference)} is taken from the cache at {sha}"})
-    return Snapshot(storage / "snapshots" / sha, reference.repository, sha, license_name, files, repo_type, layout)
+        message = f"the Hub could not be reached: {named(reference)} is taken from the cache at {listing.sha}"
+        report({"type": "warning", "message": message})
+    return Snapshot(storage / "snapshots" / listing.sha, reference.repository, listing.sha, listing.license, files, repo_type, layout)
 
 
 def read_start(snapshot: Snapshot, name: str, needed: Callable[[bytes], int]) -> tuple[bytes, int | None]:
@@ -85,7 +73,7 @@ def read_start(snapshot: Snapshot, name: str, needed: Callable[[bytes], int]) ->
     reference = HubReference(snapshot.reference, snapshot.revision)
     start = b""
     try:
-        with _sentences(reference, snapshot.repo_type):
+        with sentences(reference, snapshot.repo_type):
             url = hf_hub_url(reference.repository, name, repo_type=snapshot.repo_type, revision=snapshot.revision, endpoint=endpoint())
             metadata = get_hf_file_metadata(url, timeout=TIMEOUT_SECONDS, endpoint=endpoint(), headers=build_hf_headers())
             with get_session().stream("GET", metadata.location, headers=_headers_for(metadata.location)) as response:
@@ -100,34 +88,29 @@ def read_start(snapshot: Snapshot, name: str, needed: Callable[[bytes], int]) ->
 
 
 def _selected(
-    names: Sequence[str], allow: Sequence[str] | None, weights: bool, reference: HubReference, sha: str, license_name: str | None
+    listing: Listing, allow: Sequence[str] | None, weights: bool, reference: HubReference
 ) -> tuple[tuple[str, ...], Layout | None]:
     try:
-        return select(names, allow, weights, named(reference))
+        return select(listing.names, allow, weights, named(reference))
     except CheckpointError as error:
-        error.revision, error.license = sha, license_name
+        error.revision, error.license = listing.sha, listing.license
         raise
 
 
-def named(reference: HubReference) -> str:
-    """Return the reference as the user wrote it."""
-    return reference.repository + (f"@{reference.revision}" if reference.revision else "")
-
-
-def _listing(reference: HubReference, repo_type: str) -> tuple[str, list[str], str | None]:
-    """Return the commit sha, the names of all files and the license."""
+def _ask(reference: HubReference, repo_type: str) -> Listing:
+    """Ask the Hub which commit is meant and what is in it."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON") or constants.is_offline_mode():
         raise NoNetwork
     api = HfApi(endpoint=endpoint())
     info: Any = api.repo_info(reference.repository, revision=reference.revision, repo_type=repo_type, timeout=TIMEOUT_SECONDS)
-    names = [sibling.rfilename for sibling in info.siblings or [] if _is_inside(sibling.rfilename)]
+    names = tuple(sibling.rfilename for sibling in info.siblings or [] if _is_inside(sibling.rfilename))
     card = getattr(info, "card_data", None)
     license_name = card.get("license") if card is not None else None
     if isinstance(license_name, list):
         license_name = ", ".join(map(str, license_name))
     if not info.sha or not _SHA.fullmatch(info.sha):
         raise InputError(f"the Hub names no commit for {named(reference)}: try again later")
-    return info.sha, names, str(license_name) if license_name else None
+    return Listing(info.sha, names, str(license_name) if license_name else None)
 
 
 def _is_inside(name: str) -> bool:
@@ -221,29 +204,39 @@ def _link(blob: Path, pointer: Path) -> None:
     temporary.replace(pointer)
 
 
-def _remember(storage: Path, revision: str, sha: str) -> None:
-    """Note which commit a branch or tag meant, for later use without a network."""
-    if _SHA.fullmatch(revision):
-        return
-    note = storage / "refs" / revision
-    if note.is_file() and note.read_text() == sha:
-        return
-    note.parent.mkdir(parents=True, exist_ok=True)
-    temporary = note.with_name(f".{note.name}.{os.getpid()}")
-    temporary.write_text(sha)
-    temporary.replace(note)
-
-
-def _cached_revision(storage: Path, reference: HubReference) -> str:
-    revision = reference.revision or "main"
+def _remember(storage: Path, revision: str, listing: Listing) -> None:
+    """Note what a commit holds and which commit a branch or tag meant, for later use without a network."""
+    _write(storage / LISTINGS / f"{listing.sha}.json", json.dumps({"names": listing.names, "license": listing.license}))
     if not _SHA.fullmatch(revision):
-        note = storage / "refs" / revision
-        if not note.is_file():
-            raise _not_cached(reference)
-        revision = note.read_text().strip()
-    if not _SHA.fullmatch(revision) or not (storage / "snapshots" / revision).is_dir():
+        _write(storage / "refs" / revision, listing.sha)
+
+
+def _write(path: Path, text: str) -> None:
+    if path.is_file() and path.read_text() == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _recall(storage: Path, reference: HubReference) -> Listing:
+    """Return what `_remember` noted, else what another tool left in the cache; raises InputError where there is nothing."""
+    sha = reference.revision or "main"
+    try:
+        if not _SHA.fullmatch(sha):
+            sha = (storage / "refs" / sha).read_text().strip()
+        note = storage / LISTINGS / f"{sha}.json"
+        if note.is_file():
+            noted = json.loads(note.read_text())
+            return Listing(sha, tuple(noted["names"]), noted["license"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise _not_cached(reference) from None
+    snapshot = storage / "snapshots" / sha
+    names = tuple(path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file())
+    if not _SHA.fullmatch(sha) or not names:
         raise _not_cached(reference)
-    return revision
+    return Listing(sha, names, None)
 
 
 def _not_cached(reference: HubReference) -> InputError:
@@ -271,51 +264,3 @@ def _reporter(report: Report, before: int, total: int) -> type[tqdm]:
             report({"type": "progress", "phase": "download", "done": done, "total": total, "unit": "bytes"})
 
     return Reporter
-
-
-@contextmanager
-def _sentences(reference: HubReference, repo_type: str) -> Iterator[None]:
-    """Turn the Hub's errors into NoNetwork or an InputError of one sentence; tokens and addresses never get into it."""
-    kind = "data set" if repo_type == "dataset" else "repository"
-    name = named(reference)
-    try:
-        yield
-    except GatedRepoError:
-        raise InputError(f"{name} is gated: accept its terms on its Hub page, then log in with `hf auth login` or set HF_TOKEN") from None
-    except RevisionNotFoundError:
-        raise _unknown_revision(reference, kind) from None
-    except RepositoryNotFoundError:
-        if reference.revision is not None and _exists(reference.repository, repo_type):
-            raise _unknown_revision(reference, kind) from None
-        raise InputError(
-            f"there is no {kind} {reference.repository} on the Hub, or it is private: check the name, or log in with `hf auth login`"
-        ) from None
-    except EntryNotFoundError:
-        raise InputError(f"a file of {name} has disappeared from the Hub: try again") from None
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        if status in (401, 403):
-            raise InputError(f"the Hub refused access to {name}: check the token in HF_TOKEN or log in with `hf auth login`") from None
-        if status == 429:
-            raise InputError("the Hub asks to slow down (too many requests): try again in some minutes") from None
-        if status >= 500:
-            raise NoNetwork from None
-        raise InputError(f"the Hub answered {name} with status {status}: try again later") from None
-    except (HTTPError, OfflineModeIsEnabled, ConnectionError, TimeoutError):
-        raise NoNetwork from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"the disk is full, so {name} cannot be downloaded: free some space and try again") from None
-        raise InputError(f"the download of {name} failed ({error.strerror or 'incomplete file'}): try again") from None
-
-
-def _exists(repository: str, repo_type: str) -> bool:
-    try:
-        HfApi(endpoint=endpoint()).repo_info(repository, repo_type=repo_type, timeout=TIMEOUT_SECONDS)
-    except (HTTPError, OSError):
-        return False
-    return True
-
-
-def _unknown_revision(reference: HubReference, kind: str) -> InputError:
-    return InputError(f"{kind} {reference.repository} has no revision {reference.revision}: name an existing branch, tag or commit sha")

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from huggingface_hub import snapshot_download
 
 from pfd_engine import hub_download
 from pfd_engine.checkpoint_files import CheckpointError, read_json
@@ -131,7 +132,8 @@ def test_without_a_network_the_cache_serves_what_it_has(versions, monkeypatch, w
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     events = []
     for name, sha in (("", second), ("@v1", first), (f"@{second}", second)):
-        assert resolve(f"acme/versions{name}", report=events.append).revision == sha
+        snapshot = resolve(f"acme/versions{name}", report=events.append)
+        assert (snapshot.revision, snapshot.license) == (sha, "apache-2.0")
     assert {event["type"] for event in events} == {"warning"}
     for unknown in ("tiny/ddpm", "acme/versions@v2"):
         with pytest.raises(InputError, match="cannot be reached") as caught:
@@ -140,11 +142,33 @@ def test_without_a_network_the_cache_serves_what_it_has(versions, monkeypatch, w
 
 
 @pytest.mark.hub
+def test_what_another_tool_downloaded_serves_without_a_network(hub, versions, monkeypatch):
+    sha = snapshot_download("acme/versions", endpoint=hub.endpoint, cache_dir=hub_download.cache_folder())[-40:]
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    assert resolve("acme/versions").revision == sha == versions[1]
+
+
+@pytest.mark.hub
 def test_an_incomplete_cache_does_not_pass_for_a_checkpoint_without_a_network(hub, monkeypatch):
     resolve("tiny/ddpm", weights=False)
     monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
     with pytest.raises(InputError, match="not complete in the cache"):
         resolve("tiny/ddpm")
+
+
+@pytest.mark.hub
+def test_an_incomplete_cache_does_not_pass_for_a_data_set_without_a_network(hub, monkeypatch):
+    def write(folder):
+        for number in range(3):
+            (folder / f"{number}.json").write_text(str(number))
+
+    hub.add("acme/numbers", write, kind="datasets")
+    first = resolve("acme/numbers", allow=("*.json",), repo_type="dataset")
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+    assert resolve("acme/numbers", allow=("*.json",), repo_type="dataset") == first
+    (first.path / "1.json").unlink()
+    with pytest.raises(InputError, match="not complete in the cache"):
+        resolve("acme/numbers", allow=("*.json",), repo_type="dataset")
 
 
 @pytest.mark.hub
