@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def show() -> None:
     """Draw the page."""
-    from pages.common.data import caption_of_source, find_run, read_result
+    from pages.common.data import caption_of_source, find_run, read_result, refresh
 
     run_id = st.query_params.get("run", "")
     if not run_id:
@@ -29,6 +29,12 @@ def show() -> None:
     if run is None:
         choose("Result", f"There is no run {run_id[:80]!r} here.", missing=True)
         return
+    if run.status.state == "finished":
+        refresh()
+        result = read_result(run_id)
+        if result is not None:
+            draw(result)
+            return
     st.title("Result")
     watch(run_id)
 
@@ -37,7 +43,7 @@ def show() -> None:
 def watch(run_id: str) -> None:
     """Follow a run that has no result yet; the page is drawn anew once it has."""
     from pages.common import words
-    from pages.common.data import find_run
+    from pages.common.data import find_run, see_to_worker
     from pages.common.forms import form_fields
     from pages.common.progress import bar
 
@@ -45,14 +51,17 @@ def watch(run_id: str) -> None:
     if run is None:
         st.rerun(scope="app")
     status, values = run.status, run.config_values
-    if status.state == "finished":
+    if status.state == "finished" and run.result is not None:
         st.rerun(scope="app")
+    see_to_worker(run)
     names = [words.markdown(words.short(str(values.get(role)))) for role in ("student", "teacher")]
     st.markdown(f"**{names[0]}** against **{names[1]}**")
     bar(status)
     if status.state == "failed":
         st.html(alert(status.message or "the run failed without saying why: its log is on the Runs page"))
-    if status.state in ("failed", "cancelled"):
+    if status.state == "finished":
+        st.html(alert("the run finished but left no result that can be read: measure the pair again"))
+    if status.state in ("failed", "cancelled", "finished"):
         st.page_link(EVALUATE, label="Change it and try again", query_params=form_fields(values))
     else:
         st.caption("You can close this page: the run goes on, and its result will be under the same link.")

@@ -27,6 +27,7 @@ def runs() -> None:
 @live(2)
 def table() -> None:
     """Draw the runs, newest first; this fragment refreshes itself."""
+    from pages.common.data import see_to_worker
     from pfd_engine.runs import list_runs
     from pfd_engine.workspace import Workspace
 
@@ -38,6 +39,7 @@ def table() -> None:
     shown = min(len(everything), st.session_state.get("runs_shown", PER_PAGE))
     st.caption(f"{shown} of {len(everything)} runs, newest first" if shown < len(everything) else f"{shown} runs, newest first")
     for run in everything[:shown]:
+        see_to_worker(run)
         with st.container(border=True, key=f"card-{run.id}"):
             card(run)
     if shown < len(everything) and st.button("Show more"):

@@ -34,6 +34,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PFD_MODE", raising=False)
     monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "nothing-published.duckdb")
     yield Workspace(tmp_path / "home")
     st.cache_resource.clear()
     st.cache_data.clear()
@@ -101,6 +102,7 @@ def test_every_page_draws_with_a_result(page, measured_home):
 
 
 def test_no_page_loads_torch(home, measured_home):
+    teacher, student = bundled_references()[:2]
     script = f"""
 import sys, warnings
 from streamlit.testing.v1 import AppTest
@@ -111,9 +113,9 @@ for page in {list(PAGES.values())!r}:
     if page == "pages/result.py":
         app.query_params["run"] = {measured_home["run_id"]!r}
     if page == "pages/evaluate.py":
-        app.query_params["teacher"], app.query_params["student"] = {bundled_references().teacher!r}, {bundled_references().student_memorizes!r}
+        app.query_params["teacher"], app.query_params["student"] = {teacher!r}, {student!r}
     if page == "pages/checkpoints.py":
-        app.query_params["reference"] = {bundled_references().teacher!r}
+        app.query_params["reference"] = {teacher!r}
     app.run()
     assert not app.exception and not app.error and app.title, page
     assert not {{"torch", "scipy", "diffusers"}} & set(sys.modules), page
@@ -169,7 +171,7 @@ def test_a_link_to_a_run_that_does_not_exist_says_so_and_shows_nothing_raw(run_i
     shown = text_of(app)
     assert "There is no run" in shown
     assert "<script>" not in shown
-    assert len(shown) < 3000
+    assert "x" * 100 not in shown
 
 
 def test_a_link_to_a_missing_run_offers_the_latest_results(measured_home):
@@ -253,7 +255,7 @@ def test_launching_queues_the_run_that_the_form_describes_and_wakes_the_worker(h
     [run] = list_runs(home)
     assert run.status.state == "queued"
     assert run.config == EvaluateConfig(**pair(), num_noises=64)
-    assert len(woken) == 1
+    assert home in woken
 
 
 def test_a_bundled_pair_is_one_click():
@@ -341,7 +343,8 @@ def test_the_demo_is_read_only(page, measured_home, home, monkeypatch):
     app = visit(page, **pair(run=measured_home["run_id"], reference=bundled_references().teacher))
     assert_drawn(app)
     assert "launch" not in [button.key for button in app.button]
-    assert measured_home["run_id"] not in text_of(app)
+    assert "The student memorizes" not in text_of(app)
+    assert not home.database.exists()
     if page in ("Evaluate", "Runs", "Checkpoints"):
         assert "read-only demo" in text_of(app)
     if page == "Evaluate":

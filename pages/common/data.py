@@ -18,7 +18,7 @@ from pages.common.results import Number, Result, Summary
 from pages.common.wall import Pair
 from pfd_engine.cost import Model, PastRun
 from pfd_engine.errors import InputError
-from pfd_engine.workspace import Workspace
+from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,6 +58,12 @@ def the_store() -> Store:
         finally:
             opened.lock.release()
     return opened.store
+
+
+def refresh() -> None:
+    """Read what is new in the run folders now, for a run that has ended this moment."""
+    root = None if is_demo() else str(Workspace.from_environment().root)
+    _open(root).store.ingest()
 
 
 def caption_of_source() -> None:
@@ -120,6 +126,15 @@ def find_run(run_id: str) -> Run | None:
         return None
 
 
+def see_to_worker(run: Run) -> None:
+    """Start a worker where a run waits for one, or lies as a process that died left it, and none lives."""
+    from pfd_engine.worker import ensure_worker
+
+    state = run.status.state
+    if state == "queued" or (state == "running" and not run.is_locked):
+        ensure_worker(run.workspace)
+
+
 def past_runs() -> list[PastRun]:
     """Return what the latest evaluations on this machine teach about speed."""
     from pfd_engine import store_queries
@@ -142,10 +157,10 @@ def _open(root: str | None) -> Opened:
 
     workspace = None if root is None else Workspace.from_environment()
     try:
-        return Opened(Store(workspace), borrowed=False)
+        return Opened(Store(workspace, PUBLISHED_DATABASE), borrowed=False)
     except OwnedElsewhere as error:
         LOG.warning("%s", error)
-        return Opened(Store(workspace, in_memory=True), borrowed=True)
+        return Opened(Store(workspace, PUBLISHED_DATABASE, in_memory=True), borrowed=True)
 
 
 def _summaries(runs: Sequence[Mapping[str, Any]]) -> list[Summary]:
