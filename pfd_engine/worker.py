@@ -101,18 +101,22 @@ class Worker:
             lock.release()
 
     def _scan(self) -> int:
-        """Look at every run that has not ended: adopt, resume, cancel or start it; returns how many wait for a device."""
-        waiting = 0
-        for run in reversed(list_runs(self.workspace)):
+        """Look at every run that has not ended: adopt, resume, cancel or start it; returns how many wait."""
+        waiting, queued = 0, []
+        for run in list_runs(self.workspace):
             stamp = _stamp(run)
             if run.id in self._children or run.id in self._unwritable or self._ended.get(run.id) == stamp:
                 continue
             status = run.status
             if status.state in ENDED:
                 self._ended[run.id] = stamp
-            elif status.state == "running":
-                self._meet_running(run)
-            elif run.cancel_requested:
+            elif status.state == "queued":
+                queued.append((status.created, run.id, run))
+            elif not self._adopt(run):
+                self._after_death(run, None)
+                waiting += 1
+        for _, _, run in sorted(queued):
+            if run.cancel_requested:
                 run.cancel()
             elif self._is_free(_device_of(run)):
                 self._start(run)
@@ -120,13 +124,13 @@ class Worker:
                 waiting += 1
         return waiting
 
-    def _meet_running(self, run: Run) -> None:
-        """Adopt a run that a living process executes, or take care of one whose process died."""
+    def _adopt(self, run: Run) -> bool:
+        """Watch over a run that a living process executes; False where that process died."""
         with runs_lock(self.workspace):
-            if run.is_locked:
-                self._children[run.id] = Child(run, _device_of(run), None)
-                return
-        self._after_death(run, None)
+            alive = run.is_locked
+        if alive:
+            self._children[run.id] = Child(run, _device_of(run), None)
+        return alive
 
     def _is_free(self, device: str) -> bool:
         return all(child.device != device for child in self._children.values())
