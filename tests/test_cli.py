@@ -1,0 +1,393 @@
+"""The command line: one JSON object or a few lines on stdout, one sentence on stderr, and the exit status that belongs to it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+import psutil
+import pytest
+import torch
+
+from pfd_engine.bundled import GENERALIZES, MEMORIZES, TEACHER
+from pfd_engine.cli import main
+from pfd_engine.runs import Run, list_runs
+from pfd_engine.store import Store
+from pfd_engine.workspace import ASSETS, Workspace
+from tests.run_processes import REPOSITORY, call, command, environment, wait_until
+from tests.run_samples import a_config, append_raw, finished_run, measurement
+
+PAIR = ("--teacher", str(ASSETS / TEACHER), "--student", str(ASSETS / MEMORIZES))
+STAND_IN = ("--teacher", "someone/teacher", "--student")
+OF_JSON = (
+    "value stderr ci_low ci_high shuffled rms_per_coordinate num_noises noise_seed descriptor solver steps student_steps sigma_min "
+    "sigma_max network_calls discretization_error teacher student memorization seconds run_id"
+)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+def refusal(answer: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line on stderr of a command that must have refused."""
+    assert answer.stdout == ""
+    assert "Traceback" not in answer.stderr
+    (line,) = answer.stderr.splitlines()
+    return line
+
+
+def test_evaluate_prints_one_json_object_and_keeps_the_run(workspace: Workspace) -> None:
+    answer = call(workspace.root, "evaluate", *PAIR, "--noises", "64", "--steps", "4", "--json")
+    assert answer.returncode == 0, answer.stderr
+    (line,) = answer.stdout.splitlines()
+    result = json.loads(line)
+    assert set(OF_JSON.split()) <= set(result)
+    assert result["ci_low"] < result["value"] < result["ci_high"] < result["shuffled"]
+    assert set(result["memorization"]) >= {"e_mem", "stderr", "ci_low", "ci_high", "memorization_ratio", "num_samples"}
+    assert "noises" in answer.stderr
+    (run,) = list_runs(workspace)
+    assert run.id == result["run_id"]
+    assert (run.status.state, run.status.exit_code) == ("finished", 0)
+    shown = call(workspace.root, "results", "--json", "--metric", "PFD")
+    assert [row["value"] for row in json.loads(shown.stdout)] == [result["value"]]
+
+
+def test_evaluate_prints_a_few_lines_for_people(workspace: Workspace) -> None:
+    answer = call(workspace.root, "evaluate", *PAIR, "--noises", "16", "--steps", "2")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("PFD ")
+    assert "memorized" in answer.stdout
+    assert list_runs(workspace)[0].id in answer.stdout
+
+
+def test_a_queued_run_waits_for_a_worker_and_gives_the_same_numbers(workspace: Workspace) -> None:
+    words = ("evaluate", *PAIR, "--noises", "64", "--steps", "4", "--json")
+    queued = call(workspace.root, *words, "--queue")
+    (run,) = list_runs(workspace)
+    assert json.loads(queued.stdout) == {"run_id": run.id, "state": "queued"}
+    assert run.status.state == "queued"
+    assert call(workspace.root, "worker", "--drain").returncode == 0
+    assert run.status.state == "finished", run.log_tail()
+    at_once = json.loads(call(workspace.root, *words).stdout)
+    assert run.result is not None
+    assert run.result["value"] == at_once["value"]
+
+
+BAD = {
+    "noises of 0": (("--noises", "0"), "number of noises is 0"),
+    "noises of 10^9": (("--noises", "1000000000"), "number of noises is 1000000000"),
+    "noises that are no number": (("--noises", "many"), "num_noises is 'many'"),
+    "negative noises": (("--noises", "-5"), "number of noises is -5"),
+    "unknown solver": (("--solver", "rk45"), "choose one of heun"),
+    "unknown descriptor": (("--descriptor", "clip"), "choose one of"),
+    "SSCD without its file": (("--descriptor", "sscd"), "sscd"),
+    "seed of a training set": (("--seed", str(2**30)), "seed is"),
+    "seeds over the end": (("--seed", str(2**24 - 5)), "leave the evaluation range"),
+    "sigma below the model's": (("--sigma-min", "0.0001"), "sigma_min"),
+    "sigma above the model's": (("--sigma-max", "500"), "sigma_max"),
+    "sigmas exchanged": (("--sigma-min", "5", "--sigma-max", "1"), "sigma_min 5.0 is not below"),
+    "sigma not finite": (("--sigma-max", "nan"), "sigma is nan"),
+    "steps of 0": (("--steps", "0"), "number of steps is 0"),
+    "student steps of a PF-ODE student": (("--student-steps", "2"), "steps"),
+    "target of 5": (("--target-relative-error", "5"), "target relative error is 5"),
+    "batch size of 0": (("--batch-size", "0"), "batch size is 0"),
+    "unknown device": (("--device", "tpu"), "device is 'tpu'"),
+    "no CUDA device": (("--device", "cuda"), "CUDA"),
+    "malformed reference": (("--teacher", "not a reference"), "is no reference"),
+    "folder that is not there": (("--student", "./nowhere"), "nowhere"),
+    "NUL in a reference": (("--student", "./a\x01b"), "b"),
+    "no network": (("--teacher", "someone/model"), "someone/model"),
+    "training set that is not there": (("--training-set", "./nowhere"), "nowhere"),
+    "unknown flag": (("--frobnicate",), "unrecognized arguments: --frobnicate"),
+    "abbreviated flag": (("--noise", "12"), "unrecognized arguments"),
+    "flag without value": (("--noises",), "expected one argument"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_start_is_one_sentence_and_leaves_no_run(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words, part = BAD[name]
+    if name == "no CUDA device" and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    status = main(["evaluate", *PAIR, *words, "--json"])
+    output, error = capfd.readouterr()
+    assert status == 2, error
+    assert output == ""
+    (line,) = error.splitlines()
+    assert part in line
+    assert list_runs(Workspace(tmp_path / "workspace")) == []
+
+
+def test_bad_commands_are_one_sentence(workspace: Workspace) -> None:
+    for words in ((), ("frobnicate",), ("evaluate",), ("results", "--limit", "x"), ("export",), ("publish-results",), ("run", "/nowhere")):
+        answer = call(workspace.root, *words)
+        assert answer.returncode == 2
+        assert refusal(answer)
+
+
+@pytest.mark.parametrize(
+    ("behavior", "status", "part", "runs"),
+    [
+        ("input-error", 2, "teacher is 3x64x64", 0),
+        ("prepare-exception", 2, "unexpected error (ZeroDivisionError)", 0),
+        ("exception", 1, "unexpected error (ZeroDivisionError)", 1),
+        ("run-error", 1, "NaN", 1),
+        ("os-disk-full", 1, "the disk is full", 1),
+        ("no-result", 1, "without a result", 1),
+    ],
+)
+def test_a_failure_is_one_sentence_with_the_right_status(workspace: Workspace, behavior: str, status: int, part: str, runs: int) -> None:
+    answer = call(workspace.root, "evaluate", *STAND_IN, f"test/{behavior}", "--json", stand_in=True)
+    assert answer.returncode == status
+    assert part in refusal(answer)
+    found = list_runs(workspace)
+    assert len(found) == runs
+    for run in found:
+        assert (run.status.state, run.status.exit_code) == ("failed", status)
+    if "unexpected" in part:
+        log = found[0].log_path if found else workspace.root / "errors.log"
+        assert "ZeroDivisionError: nobody foresaw this" in log.read_text()
+        assert str(log) in answer.stderr
+
+
+def test_control_c_cancels_the_run_cleanly(workspace: Workspace) -> None:
+    process = subprocess.Popen(
+        command("evaluate", *STAND_IN, "test/slow", "--json"), env=environment(workspace_root(workspace), stand_in=True), cwd=REPOSITORY,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until(lambda: any(run.status.phase == "noises" for run in list_runs(workspace)))
+    process.send_signal(signal.SIGINT)
+    output, error = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert output == ""
+    assert "Traceback" not in error
+    assert error.splitlines()[-1].endswith("cancelled")
+    (run,) = list_runs(workspace)
+    assert (run.status.state, run.status.exit_code) == ("cancelled", 130)
+    assert not run.is_locked
+
+
+def workspace_root(workspace: Workspace) -> Path:
+    workspace.root.mkdir(exist_ok=True)
+    return workspace.root
+
+
+def test_results_filters_and_forms(workspace: Workspace, tmp_path: Path) -> None:
+    run, other = finished_run(workspace), finished_run(workspace, a_config(seed=1))
+    append_raw(run, measurement(metric="E_mem", value=0.25))
+    rows = json.loads(call(workspace.root, "results", "--json").stdout)
+    assert len(rows) == 3
+    assert {row["source"] for row in rows} == {"workspace"}
+    assert len(json.loads(call(workspace.root, "results", "--json", "--run", other.id).stdout)) == 1
+    assert len(json.loads(call(workspace.root, "results", "--json", "--limit", "2").stdout)) == 2
+    (row,) = csv.DictReader(io.StringIO(call(workspace.root, "results", "--csv", "--metric", "E_mem").stdout))
+    assert (float(row["value"]), row["band"]) == (0.25, "")
+    table = call(workspace.root, "results", "--teacher", "someone/teacher").stdout
+    assert table.count(run.id) == 2
+    empty = call(workspace.root, "results", "--student", "nobody/nothing")
+    assert empty.returncode == 0
+    assert empty.stdout.startswith("no measurements yet")
+    for form, read in (("parquet", "read_parquet"), ("csv", "read_csv"), ("json", "read_json")):
+        path = tmp_path / f"it's.{form}"
+        assert call(workspace.root, "export", "--format", form, "--output", str(path), "--run", run.id).returncode == 0
+        found = duckdb.connect().execute(f"select metric, value from {read}(?) order by metric", [str(path)]).fetchall()
+        assert found == [("E_mem", 0.25), ("PFD", 1.5)]
+    distances = tmp_path / "distances.parquet"
+    assert call(workspace.root, "export", "--table", "noise_distances", "--format", "parquet", "--output", str(distances)).returncode == 0
+    assert duckdb.connect().execute('select sum(len("values")) from read_parquet(?)', [str(distances)]).fetchall() == [(256,)]
+    assert call(workspace.root, "export", "--table", "runs", "--output", str(tmp_path / "r.csv"), "--metric", "PFD").returncode == 2
+    assert call(workspace.root, "export", "--output", str(tmp_path / "nowhere" / "x.csv")).returncode == 2
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_command_line_works_while_the_app_owns_the_database(workspace: Workspace, tmp_path: Path) -> None:
+    first = finished_run(workspace)
+    with Store(workspace, None) as owner:
+        owner.ingest()
+        second = finished_run(workspace, a_config(seed=1))
+        readers = [
+            subprocess.Popen(
+                command("results", "--json"), env=environment(workspace.root), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(2)
+        ]
+        for reader in readers:
+            output, _ = reader.communicate(timeout=60)
+            assert {row["run_id"] for row in json.loads(output)} == {first.id, second.id}
+        output_file = tmp_path / "all.json"
+        assert call(workspace.root, "export", "--format", "json", "--output", str(output_file)).returncode == 0
+        assert len(json.loads(output_file.read_text())) == 2
+        answer = call(workspace.root, "evaluate", *STAND_IN, "test/finish", "--json", stand_in=True)
+        assert answer.returncode == 0
+        owner.ingest()
+        assert owner.rows("select count(*) as n from runs") == [{"n": 3}]
+
+
+def test_reading_never_writes_the_shipped_results(workspace: Workspace) -> None:
+    shipped = REPOSITORY / "results.duckdb"
+    before = shipped.stat() if shipped.exists() else None
+    finished_run(workspace)
+    call(workspace.root, "results")
+    after = shipped.stat() if shipped.exists() else None
+    assert (before and (before.st_mtime_ns, before.st_ino)) == (after and (after.st_mtime_ns, after.st_ino))
+
+
+def test_damaged_events_are_left_out_with_a_warning_on_stderr(workspace: Workspace) -> None:
+    run = finished_run(workspace)
+    append_raw(run, b"garbage\n", measurement(value="x"))
+    answer = call(workspace.root, "results", "--json")
+    assert answer.returncode == 0
+    assert len(json.loads(answer.stdout)) == 1
+    assert "2 damaged lines" in answer.stderr
+
+
+def test_published_results_are_rewritten_whole_and_united_without_doubling(workspace: Workspace, tmp_path: Path) -> None:
+    first, second = finished_run(workspace), finished_run(workspace, a_config(seed=1))
+    path = tmp_path / "results.duckdb"
+    answer = call(workspace.root, "publish-results", "--run", first.id, "--output", str(path))
+    assert answer.returncode == 0, answer.stderr
+    assert "1 runs, 1 measurements" in answer.stdout
+    with Store(None, path) as demo:
+        assert demo.rows("select run_id, source from runs") == [{"run_id": first.id, "source": "published"}]
+        assert demo.rows('select sum(len("values")) as n from noise_distances') == [{"n": 128}]
+        assert len(demo.rows("select * from checkpoints")) == 2
+        assert len(demo.rows("select * from pairs where teacher_png is not null")) == 1
+    assert call(workspace.root, "publish-results", "--all", "--output", str(path)).returncode == 0
+    with Store(None, path) as demo:
+        assert {row["run_id"] for row in demo.rows("select run_id from runs")} == {first.id, second.id}
+    before = path.read_bytes()
+    assert call(workspace.root, "publish-results", "--run", "nothing", "--output", str(path)).returncode == 2
+    assert path.read_bytes() == before
+    assert sorted(entry.name for entry in tmp_path.iterdir() if "duckdb" in entry.name) == ["results.duckdb"]
+
+
+def test_a_folder_of_this_machine_is_not_published(workspace: Workspace, tmp_path: Path) -> None:
+    run = finished_run(workspace)
+    append_raw(run, measurement(student="/somewhere/else", metric="E_mem"))
+    answer = call(workspace.root, "publish-results", "--all", "--output", str(tmp_path / "r.duckdb"))
+    assert answer.returncode == 2
+    assert "outside the repository" in refusal(answer)
+    append_raw(run, measurement(student=str(ASSETS / GENERALIZES), metric="E_mem"))
+    inside = finished_run(workspace, a_config(seed=3))
+    append_raw(inside, measurement(student=str(ASSETS / GENERALIZES), metric="E_mem"))
+    assert call(workspace.root, "publish-results", "--run", inside.id, "--output", str(tmp_path / "r.duckdb")).returncode == 0
+    with Store(None, tmp_path / "r.duckdb") as demo:
+        (row,) = demo.rows("select student from measurements where metric = 'E_mem'")
+        assert row["student"] == f"./pfd_engine/assets/{GENERALIZES}"
+    assert str(REPOSITORY).encode() not in (tmp_path / "r.duckdb").read_bytes()
+
+
+def test_doctor_says_what_is_sound_and_what_is_not(workspace: Workspace, hub: object) -> None:
+    answer = call(workspace.root, "doctor", "--json")
+    report = json.loads(answer.stdout)
+    assert answer.returncode == 0, report
+    names = {check["name"]: check for check in report["checks"]}
+    assert set(names) == {"installed", "device", "hub", "workspace", "disk", "database", "shipped results", "worker", "runs"}
+    assert "torch" in names["installed"]["detail"]
+    assert not workspace.root.exists()
+    orphan = finished_run(workspace)
+    orphan.write_status(orphan.status.model_copy(update={"state": "running"}))
+    workspace.database.write_bytes(b"garbage" * 100)
+    answer = subprocess.run(
+        command("doctor"), env={**environment(workspace.root), "HF_ENDPOINT": "http://127.0.0.1:9"}, capture_output=True, text=True,
+        timeout=60, check=False, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert answer.returncode == 1
+    failed = [line.split(":")[0].split()[1] for line in answer.stdout.splitlines() if line.startswith("FAIL")]
+    assert failed == ["hub", "database", "runs"]
+
+
+def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "number of noises to compare both models at (default: 1024)" in shown
+    assert "(default: heun)" in shown
+
+
+def test_results_start_without_torch(workspace: Workspace) -> None:
+    finished_run(workspace)
+    code = "import sys; from pfd_engine.cli import main; main(['results']); assert 'torch' not in sys.modules"
+    subprocess.run(
+        [sys.executable, "-c", code], env=environment(workspace.root), check=True, timeout=60, capture_output=True, cwd=REPOSITORY
+    )
+
+
+def test_output_into_a_closed_pipe_is_no_error(workspace: Workspace) -> None:
+    finished_run(workspace)
+    process = subprocess.Popen(
+        command("results", "--json"), env=environment(workspace.root), cwd=REPOSITORY,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(60) == 0
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own that is full after 300 KB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_fails_the_run_with_one_sentence(tiny_disk: Path) -> None:
+    workspace = Workspace(tiny_disk / "workspace")
+    answer = call(workspace.root, "evaluate", *PAIR, "--noises", "2048", "--steps", "2", "--json")
+    assert answer.returncode == 1, answer.stderr
+    assert answer.stdout == ""
+    assert "Traceback" not in answer.stderr
+    assert "disk is full" in answer.stderr.splitlines()[-1]
+    (run,) = list_runs(workspace)
+    assert run.status.state == "failed"
+    assert "disk is full" in (run.status.message or "")
+    assert run.events_path.read_bytes().endswith(b"\n")
+
+
+def test_the_queue_goes_on_after_a_full_disk(tiny_disk: Path) -> None:
+    workspace = Workspace(tiny_disk / "workspace")
+    large = call(workspace.root, "evaluate", *PAIR, "--noises", "2048", "--steps", "2", "--queue").stdout.strip()
+    assert call(workspace.root, "worker", "--drain").returncode == 0
+    status = Run(workspace.runs / large).status
+    assert (status.state, status.exit_code) == ("failed", 1)
+    assert "disk is full" in (status.message or "")
+
+
+def test_a_disk_full_from_the_start_is_one_sentence(tiny_disk: Path) -> None:
+    with (tiny_disk / "filler").open("wb") as filler, suppress(OSError):
+        while os.write(filler.fileno(), b"x" * 4096):
+            continue
+    answer = call(tiny_disk / "workspace", "evaluate", *PAIR, "--noises", "16", "--json")
+    assert answer.returncode == 2
+    assert "No space left" in answer.stderr.splitlines()[-1]
+
+
+def test_a_worker_survives_its_starter(workspace: Workspace) -> None:
+    call(workspace.root, "evaluate", *STAND_IN, "test/brief", "--queue")
+    (run,) = list_runs(workspace)
+    code = "from pfd_engine.worker import ensure_worker; from pfd_engine.workspace import Workspace; import os, signal\n"
+    code += "ensure_worker(Workspace.from_environment()); os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", code], env=environment(workspace.root, stand_in=True), check=False, cwd=REPOSITORY)
+    wait_until(lambda: run.status.state == "finished")
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        words, variables = process.info["cmdline"] or [], process.info["environ"] or {}
+        if words[-1:] == ["worker"] and variables.get("PFD_HOME") == str(workspace.root):
+            process.kill()
