@@ -25,10 +25,19 @@ class Denoiser(Protocol):
     def __call__(self, x: Tensor, sigma: Sigma, condition: Any = None) -> Tensor: ...
 
 
-def broadcast_sigma(sigma: Sigma, x: Tensor) -> Tensor:
-    """Return sigma as a tensor of x's dtype and device that broadcasts over x: `(1, 1, ...)` or `(B, 1, ...)`."""
-    sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
-    return sigma.reshape(-1, *[1] * (x.ndim - 1))
+def noise_level(sigma: Sigma, x: Tensor) -> Tensor:
+    """Return sigma in float64, so that coefficients lose nothing: one number on the CPU, or `(B, 1, ...)` on x's device.
+
+    One number on the CPU never makes it wait for a GPU.
+    """
+    if not isinstance(sigma, Tensor) or sigma.numel() == 1:
+        return torch.tensor(float(sigma), dtype=torch.float64)
+    return sigma.to(x.device, torch.float64).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def scaled(coefficient: Tensor, x: Tensor) -> Tensor:
+    """Return `coefficient * x` in x's dtype."""
+    return coefficient.to(x.dtype) * x
 
 
 class EDMPrecondition:
@@ -40,11 +49,11 @@ class EDMPrecondition:
         self.shape = tuple(shape)
 
     def __call__(self, x: Tensor, sigma: Sigma, condition: Any = None) -> Tensor:
-        sigma = broadcast_sigma(sigma, x)
+        sigma = noise_level(sigma, x)
         variance = sigma**2 + self.sigma_data**2
-        c_noise = (sigma.flatten().log() / 4).expand(x.shape[0])
-        output = self.network(x * variance.rsqrt(), c_noise, condition)
-        return self.sigma_data**2 / variance * x + sigma * self.sigma_data * variance.rsqrt() * output
+        c_noise = (sigma.log() / 4).to(x.device, x.dtype).flatten().expand(x.shape[0])
+        output = self.network(scaled(variance.rsqrt(), x), c_noise, condition)
+        return scaled(self.sigma_data**2 / variance, x) + scaled(sigma * self.sigma_data * variance.rsqrt(), output)
 
 
 class GaussianDenoiser:
@@ -70,7 +79,7 @@ class GaussianDenoiser:
     def __call__(self, x: Tensor, sigma: Sigma, condition: Any = None) -> Tensor:
         mean, basis, eigenvalues = (t.to(x.device) for t in (self.mean, self.basis, self.eigenvalues))
         centered = (x.double() - mean) @ basis
-        gain = eigenvalues / (eigenvalues + broadcast_sigma(sigma, centered) ** 2)
+        gain = eigenvalues / (eigenvalues + noise_level(sigma, centered) ** 2)
         return (mean + (gain * centered) @ basis.T).to(x.dtype)
 
     def exact_map(self, z: Tensor, sigma_max: float, sigma_min: float = 0.0) -> Tensor:
@@ -112,7 +121,7 @@ class MixtureDenoiser:
         for log_weight, component in zip(self.log_weights, self.components, strict=True):
             mean, basis, eigenvalues = (t.to(x.device) for t in (component.mean, component.basis, component.eigenvalues))
             centered = (double - mean) @ basis
-            variance = eigenvalues + broadcast_sigma(sigma, centered) ** 2
+            variance = eigenvalues + noise_level(sigma, centered) ** 2
             logits.append(log_weight - 0.5 * (centered**2 / variance + variance.log()).sum(-1))
             denoised.append(mean + (eigenvalues / variance * centered) @ basis.T)
         responsibilities = torch.stack(logits).softmax(0)

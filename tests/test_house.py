@@ -8,7 +8,22 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TORCH_FREE = ["config", "references", "workspace", "noise_ranges", "solvers", "store", "runs", "hub", "checkpoint_info", "figures", "bundled"]
+TORCH_FREE = [
+    "config",
+    "references",
+    "workspace",
+    "noise_ranges",
+    "solvers",
+    "runs",
+    "worker",
+    "store",
+    "hub",
+    "checkpoint_info",
+    "figures",
+    "cost",
+    "analysis",
+    "bundled",
+]
 
 
 def imported(path):

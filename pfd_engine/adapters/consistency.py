@@ -68,8 +68,8 @@ def describe(snapshot: Snapshot) -> Description:
 
 def load(snapshot: Snapshot, device: str) -> LoadedDenoiser:
     """Read the weights and return the consistency function `f(x, sigma)`, which jumps to the end point; see `adapters`."""
-    from pfd_engine.adapters._coordinates import UNetCall
     from pfd_engine.adapters._loading import LoadedDenoiser
+    from pfd_engine.adapters._network_call import UNetCall
 
     unet, scheduler = _read(snapshot)
     network = UNetCall(build_unet(unet, snapshot, device), unet.in_channels)
@@ -103,7 +103,8 @@ class ConsistencyFunction:
         self.scheduler = scheduler
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
-        from pfd_engine.adapters._coordinates import network_time, noise_level, scaled
+        from pfd_engine.adapters._network_call import network_time
+        from pfd_engine.denoisers import noise_level, scaled
 
         sigma, data = noise_level(sigma, x), self.scheduler.sigma_data
         above = sigma - self.scheduler.sigma_min

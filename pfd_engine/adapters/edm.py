@@ -48,8 +48,8 @@ def describe(snapshot: Snapshot) -> Description:
 
 def load(snapshot: Snapshot, device: str) -> LoadedDenoiser:
     """Read the weights; see `adapters`."""
-    from pfd_engine.adapters._coordinates import UNetCall
     from pfd_engine.adapters._loading import LoadedDenoiser
+    from pfd_engine.adapters._network_call import UNetCall
 
     unet, scheduler = _read(snapshot)
     network = UNetCall(build_unet(unet, snapshot, device), unet.in_channels)
@@ -77,7 +77,8 @@ class EDMConversion:
         self.sign = -1.0 if scheduler.prediction_type == "v_prediction" else 1.0
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
-        from pfd_engine.adapters._coordinates import network_time, noise_level, scaled
+        from pfd_engine.adapters._network_call import network_time
+        from pfd_engine.denoisers import noise_level, scaled
 
         sigma = noise_level(sigma, x)
         variance = sigma**2 + self.sigma_data**2

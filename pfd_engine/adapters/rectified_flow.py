@@ -53,8 +53,8 @@ def describe(snapshot: Snapshot) -> Description:
 
 def load(snapshot: Snapshot, device: str) -> LoadedDenoiser:
     """Read the weights; see `adapters`."""
-    from pfd_engine.adapters._coordinates import UNetCall
     from pfd_engine.adapters._loading import LoadedDenoiser
+    from pfd_engine.adapters._network_call import UNetCall
 
     unet, scheduler = _read(snapshot)
     network = UNetCall(build_unet(unet, snapshot, device), unet.in_channels)
@@ -79,7 +79,8 @@ class FlowConversion:
         self.time_scale = time_scale
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
-        from pfd_engine.adapters._coordinates import network_time, noise_level, scaled
+        from pfd_engine.adapters._network_call import network_time
+        from pfd_engine.denoisers import noise_level, scaled
 
         sigma = noise_level(sigma, x)
         time, rest = sigma / (1 + sigma), 1 / (1 + sigma)

@@ -82,8 +82,8 @@ def describe(snapshot: Snapshot) -> Description:
 
 def load(snapshot: Snapshot, device: str) -> LoadedDenoiser:
     """Read the weights; see `adapters`."""
-    from pfd_engine.adapters._coordinates import UNetCall
     from pfd_engine.adapters._loading import LoadedDenoiser
+    from pfd_engine.adapters._network_call import UNetCall
 
     unet, scheduler = _read(snapshot)
     network = UNetCall(build_unet(unet, snapshot, device), unet.in_channels)
@@ -116,7 +116,8 @@ class VPConversion:
         self.log_sigmas = np.log(sigmas)
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
-        from pfd_engine.adapters._coordinates import network_time, noise_level, scaled
+        from pfd_engine.adapters._network_call import network_time
+        from pfd_engine.denoisers import noise_level, scaled
 
         sigma = noise_level(sigma, x)
         root_abar = (1 + sigma**2).rsqrt()

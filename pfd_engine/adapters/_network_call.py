@@ -1,27 +1,9 @@
-"""Small helpers that every conversion to EDM coordinates uses."""
+"""What every conversion around a `UNet2DModel` shares: the network as a plain function, and the time that it is fed."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-
-from pfd_engine.denoisers import Sigma
-
-
-def noise_level(sigma: Sigma, x: Tensor) -> Tensor:
-    """Return sigma in float64: one number on the CPU, or `(B, 1, ...)` on x's device (float32 where it has no float64).
-
-    Coefficients computed from it lose nothing, and one number never makes the CPU wait for a GPU.
-    """
-    if not isinstance(sigma, Tensor) or sigma.numel() == 1:
-        return torch.tensor(float(sigma), dtype=torch.float64)
-    dtype = torch.float32 if x.device.type == "mps" else torch.float64
-    return sigma.to(x.device, dtype).reshape(-1, *[1] * (x.ndim - 1))
-
-
-def scaled(coefficient: Tensor, x: Tensor) -> Tensor:
-    """Return `coefficient * x` in x's dtype."""
-    return coefficient.to(x.dtype) * x
 
 
 def network_time(time: Tensor, x: Tensor) -> Tensor:
