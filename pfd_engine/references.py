@@ -34,7 +34,6 @@ def parse_reference(reference: str) -> HubReference | FolderReference:
     match = _HUB.fullmatch(reference)
     if match is None or ".." in reference or "--" in match["repository"]:
         raise ValueError(
-            f"{reference[:100]!r} is no reference: give owner/name[@revision] on the Hub, "
-            "or a path that starts with '.', '/' or '~'"
+            f"{reference[:100]!r} is no reference: give owner/name[@revision] on the Hub, or a path that starts with '.', '/' or '~'"
         )
     return HubReference(match["repository"], match["revision"])
