@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -154,7 +154,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     log = LogBuffer()
     logging.basicConfig(handlers=[log], level=logging.WARNING)
     logging.captureWarnings(True)
-    with ProgressBar() as bar:
+    with ProgressBar() as bar, redirect_stdout(sys.stderr):  # a library that prints must not spoil the answer
         run, status, message = execute_here(config, workspace, bar.show, log)
     if status != OK:
         return _say(message or "the run failed", FAILED if status == NOT_STARTED else status)

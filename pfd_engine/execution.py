@@ -35,7 +35,10 @@ class ActiveRun:
         self._last_progress = 0.0
         try:
             self._events = EventLog(run.events_path)
-        except OSError:
+        except OSError as error:
+            state, exit_code, message = outcome(error, run.log_path)
+            with suppress(OSError):
+                self._update(state=state, message=message, exit_code=exit_code, finished=time.time())
             lock.release()
             raise
 
