@@ -88,8 +88,8 @@ def _portable(row: Mapping[str, Any]) -> dict[str, Any]:
 def _replacing(path: Path) -> Iterator[Path]:
     """Yield a draft beside `path` that takes its place at the end; nothing is left of it where the block fails."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    if not path.parent.is_dir() or path.is_dir():
-        raise InputError(f"{path} cannot be written: name a file in a folder that exists", "output")
+    if not path.parent.is_dir() or (path.exists() and not path.is_file()):
+        raise InputError(f"{path} cannot be written: name an ordinary file in a folder that exists", "output")
     try:
         yield draft
         with draft.open("rb") as file:

@@ -79,8 +79,7 @@ class Worker:
     report: Callable[[str], None] = lambda line: None
     cancel_grace: float = CANCEL_GRACE_SECONDS
     _children: dict[str, Child] = field(default_factory=dict)
-    _ended: dict[str, int] = field(default_factory=dict)
-    _unwritable: set[str] = field(default_factory=set)
+    _settled: dict[str, int] = field(default_factory=dict)
 
     def serve(self, *, drain: bool = False) -> bool:
         """Take runs until the process ends, or until nothing is queued or running if `drain`; False where another worker lives."""
@@ -105,11 +104,11 @@ class Worker:
         waiting, queued = 0, []
         for run in list_runs(self.workspace):
             stamp = _stamp(run)
-            if run.id in self._children or run.id in self._unwritable or self._ended.get(run.id) == stamp:
+            if run.id in self._children or self._settled.get(run.id) == stamp:
                 continue
             status = run.status
             if status.state in ENDED:
-                self._ended[run.id] = stamp
+                self._settled[run.id] = stamp
             elif status.state == "queued":
                 queued.append((status.created, run.id, run))
             elif not self._adopt(run):
@@ -224,7 +223,7 @@ class Worker:
         try:
             run.write_status(status.model_copy(update=changes))
         except OSError as error:
-            self._unwritable.add(run.id)
+            self._settled[run.id] = _stamp(run)
             self.report(f"the state of {run.id} cannot be written: {error.strerror or error}")
             return
         self.report(f"{state} {run.id}")

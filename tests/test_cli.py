@@ -207,7 +207,10 @@ def test_results_filters_and_forms(workspace: Workspace, tmp_path: Path) -> None
     assert call(workspace.root, "export", "--table", "noise_distances", "--format", "parquet", "--output", str(distances)).returncode == 0
     assert duckdb.connect().execute('select sum(len("values")) from read_parquet(?)', [str(distances)]).fetchall() == [(256,)]
     assert call(workspace.root, "export", "--table", "runs", "--output", str(tmp_path / "r.csv"), "--metric", "PFD").returncode == 2
-    assert call(workspace.root, "export", "--output", str(tmp_path / "nowhere" / "x.csv")).returncode == 2
+    os.mkfifo(tmp_path / "pipe")
+    for target in (tmp_path / "nowhere" / "x.csv", tmp_path, tmp_path / "pipe"):
+        assert "ordinary file" in refusal(call(workspace.root, "export", "--output", str(target)))
+    assert (tmp_path / "pipe").is_fifo()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
@@ -321,6 +324,16 @@ def test_results_start_without_torch(workspace: Workspace) -> None:
     subprocess.run(
         [sys.executable, "-c", code], env=environment(workspace.root), check=True, timeout=60, capture_output=True, cwd=REPOSITORY
     )
+
+
+def test_an_answer_that_cannot_be_written_is_one_sentence(workspace: Workspace) -> None:
+    finished_run(workspace)
+    with open("/dev/full", "w") as full:
+        answer = subprocess.run(
+            command("results"), env=environment(workspace.root), cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )  # fmt: skip
+    assert answer.returncode == 1
+    assert answer.stderr.count("\n") == 1
 
 
 def test_output_into_a_closed_pipe_is_no_error(workspace: Workspace) -> None:

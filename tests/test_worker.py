@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from pfd_engine import worker as worker_module
-from pfd_engine.runs import Run, claim_new_run, create_run, list_runs
+from pfd_engine.runs import Run, Status, claim_new_run, create_run, list_runs, retry
 from pfd_engine.store import read_run_folders
 from pfd_engine.worker import Worker, ensure_worker, worker_lives
 from pfd_engine.workspace import Workspace
@@ -152,6 +152,32 @@ def test_a_run_that_another_process_executes_is_waited_for(workspace: Workspace)
     assert worker.wait(20) == 0
     assert (foreign.status.state, mine.status.state) == ("cancelled", "finished")
     assert foreign.status.attempt == 1
+
+
+def test_a_failed_run_that_is_tried_again_is_taken_by_the_same_worker(workspace: Workspace) -> None:
+    run = queue(workspace, "exception")
+    worker = start(workspace.root, "worker", stand_in=True)
+    wait_until(lambda: run.status.state == "failed")
+    time.sleep(0.5)
+    retry(run)
+    wait_until(lambda: run.status.state == "failed" and starts(workspace, run) == 2)
+    worker.kill()
+    worker.wait()
+
+
+def test_a_state_that_cannot_be_written_does_not_stop_the_worker(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = create_run(workspace, a_config(student="test/finish"), queued=False)
+    good = queue(workspace, "finish", seed=1)
+    write = Run.write_status
+
+    def refuse(run: Run, status: Status, *, durable: bool = True) -> None:
+        if run == stuck:
+            raise OSError(28, "No space left on device")
+        write(run, status, durable=durable)
+
+    monkeypatch.setattr(Run, "write_status", refuse)
+    drain(workspace)
+    assert (stuck.status.state, good.status.state) == ("running", "finished")
 
 
 def test_cancel_stops_a_running_run_and_drops_a_queued_one(workspace: Workspace) -> None:
