@@ -82,7 +82,10 @@ class Worker:
     _settled: dict[str, int] = field(default_factory=dict)
 
     def serve(self, *, drain: bool = False) -> bool:
-        """Take runs until the process ends, or until nothing is queued or running if `drain`; False where another worker lives."""
+        """Take runs until the process ends or the workspace is gone, and if `drain` only until nothing is queued or running.
+
+        Returns False where another worker lives.
+        """
         self.workspace.runs.mkdir(parents=True, exist_ok=True)
         lock = worker_lock(self.workspace)
         try:
@@ -90,12 +93,13 @@ class Worker:
         except Timeout:
             return False
         try:
-            while True:
+            while self.workspace.runs.is_dir():
                 self._reap()
                 waiting = self._scan()
                 if drain and not waiting and not self._children:
                     return True
                 time.sleep(BUSY_SECONDS if waiting or self._children else IDLE_SECONDS)
+            return True
         finally:
             lock.release()
 

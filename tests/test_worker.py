@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -256,3 +257,10 @@ def test_an_idle_worker_costs_little(workspace: Workspace) -> None:
     process.kill()
     process.wait()
     assert share < 0.05
+
+
+def test_a_worker_ends_when_its_workspace_is_gone(workspace: Workspace) -> None:
+    process = start(workspace.root, "worker", stand_in=True)
+    wait_until(lambda: worker_lives(workspace))
+    shutil.rmtree(workspace.root)
+    assert process.wait(20) == 0
