@@ -102,7 +102,7 @@ def advanced() -> dict[str, Any]:
         slots["sigma_min"] = number_field("sigma_min", "Smallest sigma", None, format="%g", placeholder="the models' own")
         slots["target_relative_error"] = number_field(
             "target_relative_error", "Stop at relative error", None, format="%g", placeholder="off",
-            help="Stop early once stderr / PFD is below this, for example 0.02.",
+            help="Stop early once half the interval is below this share of PFD, for example 0.05.",
         )  # fmt: skip
     with second:
         slots["student_steps"] = number_field(

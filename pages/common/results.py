@@ -92,7 +92,7 @@ def summary_card(summary: Summary) -> None:
     names = {"PFD": "PFD", "E_mem": "E\\_mem", "memorization_ratio": "memorization ratio"}
     shown = {name: summary.numbers[metric] for metric, name in names.items() if metric in summary.numbers}
     parts = [f"{name} **{words.markdown(percent(n) if 'ratio' in name else str(n))}**" for name, n in shown.items()]
-    st.markdown(f"**{title(summary)}**  \n" + " · ".join(parts))
+    st.markdown(f"**{title(summary)}** {badge(summary)}  \n" + " · ".join(parts))
     notes = [
         f"N = {summary.num_samples:,} training samples" if summary.num_samples else "",
         f"{summary.num_noises:,} noises" if summary.num_noises else "",
@@ -101,6 +101,16 @@ def summary_card(summary: Summary) -> None:
         "published" if summary.source == "published" else "",
     ]
     st.caption(words.markdown(" · ".join(note for note in notes if note)))
+
+
+def badge(summary: Summary) -> str:
+    """Return the verdict as a Markdown badge where the two intervals alone tell it; empty where they overlap or one is missing."""
+    pfd, e_mem = (summary.numbers.get(metric, Number()) for metric in ("PFD", "E_mem"))
+    if None in (pfd.ci_low, pfd.ci_high, e_mem.ci_low, e_mem.ci_high):
+        return ""
+    if e_mem.ci_high < pfd.ci_low:  # type: ignore[operator]
+        return ":red-badge[memorizes]"
+    return ":green-badge[generalizes]" if pfd.ci_high < e_mem.ci_low else ""  # type: ignore[operator]
 
 
 def verdict_html(result: Result) -> str:
@@ -148,17 +158,15 @@ def cards(result: Result) -> str:
     """Return the headline numbers as HTML."""
     numbers, details = result.summary.numbers, result.details
     pfd, shuffled, rms = numbers.get("PFD", Number()), _float(details.get("shuffled")), _float(details.get("rms_per_coordinate"))
-    items = [("PFD, student to teacher", pfd.alone, _spread(pfd))]
+    items = [("PFD to the teacher", pfd.alone, _spread(pfd))]
     if shuffled:
         share = pfd.times(1 / shuffled)
-        items.append(
-            ("PFD / shuffled ceiling", share.alone, f"95 % {share.interval}; 1 would be no common coupling ({words.number(shuffled)})")
-        )
+        items.append(("PFD / shuffled ceiling", share.alone, f"95 % {share.interval}\nceiling {words.number(shuffled)}: paired at random"))
     if rms is not None and pfd.value:
         per_coordinate = pfd.times(rms / pfd.value)
-        items.append(("Root mean square per coordinate", per_coordinate.alone, f"95 % {per_coordinate.interval}; data lie in [−1, 1]"))
+        items.append(("RMS per coordinate", per_coordinate.alone, f"95 % {per_coordinate.interval}\ndata lie in [−1, 1]"))
     if "E_mem" in numbers:
-        items.append(("E_mem, student to training set", numbers["E_mem"].alone, _spread(numbers["E_mem"])))
+        items.append(("E_mem to the training set", numbers["E_mem"].alone, _spread(numbers["E_mem"])))
     if "memorization_ratio" in numbers:
         value, _, spread = percent(numbers["memorization_ratio"]).partition(" [")
         items.append(("Memorization ratio", value, f"95 % [{spread} %".replace("] %", "] %") if spread else ""))
@@ -166,7 +174,7 @@ def cards(result: Result) -> str:
 
 
 def _spread(number: Number) -> str:
-    return f"95 % {number.interval}, stderr {words.number(number.stderr, number.stderr)}"
+    return f"95 % {number.interval}\nstandard error {words.number(number.stderr, number.stderr)}"
 
 
 def provenance(result: Result) -> str:

@@ -104,9 +104,9 @@ def facts(pairs: list[tuple[str, str]]) -> str:
 
 
 def numbers(items: list[tuple[str, str, str]]) -> str:
-    """Return cards in HTML, one a number: its name, the number, and what stands below it; all escaped."""
+    """Return cards in HTML, one a number: its name, the number, and what stands below it (lines); all escaped."""
     cards = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note) or '&nbsp;'}</small></dd></div>"
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note).replace(chr(10), '<br>') or '&nbsp;'}</small></dd></div>"
         for name, value, note in items
     )
     return f'<dl class="numbers">{cards}</dl>'
