@@ -123,8 +123,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     option("--descriptor-sha256", "descriptor_sha256", "sha256 of that file", "HEX")
     parser.add_argument("--allow-torchscript", action="store_true", help="allow a TorchScript file, which is code, as descriptor")
     option("--batch-size", "batch_size", "noises at a time", "B")
-    option("--device", "device", "auto, cpu, cuda, cuda:N or mps", "DEVICE")
-    option("--target-relative-error", "target_relative_error", "stop early once stderr / PFD is below this; None: off", "X")
+    option("--device", "device", "auto, cpu, cuda or cuda:N", "DEVICE")
+    option("--target-relative-error", "target_relative_error", "stop once half the interval is below this share of PFD; None: off", "X")
     parser.add_argument("--queue", action="store_true", help="leave the run to the worker instead of executing it now")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 

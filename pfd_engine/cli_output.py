@@ -41,8 +41,11 @@ class ProgressBar:
 
     def _close(self) -> None:
         if self._bar is not None:
+            drawn = not self._bar.delay or self._bar.last_print_t > self._bar.start_t
             self._bar.close()
             self._bar = None
+            if drawn and not sys.stderr.isatty():
+                print(file=sys.stderr)  # in a log, what follows starts on a line of its own
 
     def __enter__(self) -> Self:
         return self

@@ -48,8 +48,6 @@ def _device() -> Check:
         return Check("device", False, f"torch cannot be loaded ({error})")
     if torch.cuda.is_available():
         return Check("device", True, ", ".join(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())))
-    if torch.backends.mps.is_available():
-        return Check("device", True, "mps")
     return Check("device", True, f"cpu, {torch.get_num_threads()} threads (no CUDA device)")
 
 

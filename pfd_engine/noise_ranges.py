@@ -11,6 +11,4 @@ HELD_OUT_SEEDS = range(2**31, 2**32)
 def check_seed_range(start: int, stop: int) -> None:
     """Raise ValueError unless `0 <= start <= stop <= 2**32`."""
     if not 0 <= start <= stop <= SEED_LIMIT:
-        raise ValueError(
-            f"seeds are [{start}, {stop}): give 0 <= start <= stop <= 2**32, because the CPU generator repeats beyond 32 bits"
-        )
+        raise ValueError(f"seeds are [{start}, {stop}): give 0 <= start <= stop <= 2**32, because the CPU generator repeats beyond 32 bits")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -250,9 +249,7 @@ def _device_of(run: Run) -> str:
     """Return the device that a run will use, as far as that is known without loading torch."""
     device = str(run.config_values.get("device", "auto"))
     if device == "auto":
-        if Path("/dev/nvidia0").exists():
-            return "cuda:0"
-        return "mps" if platform.system() == "Darwin" and platform.machine() == "arm64" else "cpu"
+        return "cuda:0" if Path("/dev/nvidia0").exists() else "cpu"
     return "cuda:0" if device == "cuda" else device
 
 
