@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from pfd_engine.adapters import family_of
 from pfd_engine.adapters._description import Description
 from pfd_engine.checkpoint_files import CheckpointError
-from pfd_engine.hub import Snapshot, resolve
+from pfd_engine.hub import resolve
+from pfd_engine.snapshots import Snapshot
 
 MAX_HEADER_BYTES = 64 * 2**20
 

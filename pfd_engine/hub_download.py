@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from pfd_engine.checkpoint_files import CheckpointError, Layout
 from pfd_engine.errors import InputError
-from pfd_engine.hub import Report, Snapshot, file_sha256, select
 from pfd_engine.hub_errors import TIMEOUT_SECONDS, NoNetwork, endpoint, named, sentences
 from pfd_engine.references import HubReference
+from pfd_engine.snapshots import Report, Snapshot, file_sha256, select
 
 LISTINGS = "pfd-listings"
 _SHA = re.compile(r"[0-9a-f]{40}")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pfd_engine.errors import InputError
-from pfd_engine.hub import Snapshot, resolve
+from pfd_engine.hub import resolve
 from pfd_engine.references import FolderReference, parse_reference
+from pfd_engine.snapshots import Snapshot
 from pfd_engine.training_set_files import (
     DESCRIPTION_FILE,
     SAMPLES_FILE,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pfd_engine.adapters._description import Description
     from pfd_engine.adapters._loading import LoadedDenoiser, load_denoiser, load_map, map_model
-    from pfd_engine.hub import Snapshot
+    from pfd_engine.snapshots import Snapshot
 
 ADAPTER_VERSION = 1
 FAMILIES = ("own", "vp", "edm", "score_sde_ve", "rectified_flow", "consistency")

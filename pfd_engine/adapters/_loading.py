@@ -16,7 +16,8 @@ from pfd_engine.denoisers import Sigma
 from pfd_engine.devices import resolve_device
 from pfd_engine.errors import InputError
 from pfd_engine.flow_maps import FlowMap, SolverMap, hash_of
-from pfd_engine.hub import Report, Snapshot, file_sha256, resolve
+from pfd_engine.hub import resolve
+from pfd_engine.snapshots import Report, Snapshot, file_sha256
 
 Denoise = Callable[[Tensor, Sigma], Tensor]
 

@@ -12,7 +12,7 @@ from pfd_engine.checkpoint_files import CheckpointError, read_json
 if TYPE_CHECKING:
     from torch import nn
 
-    from pfd_engine.hub import Snapshot
+    from pfd_engine.snapshots import Snapshot
 
 MAX_PARAMETERS = 5 * 10**9
 _BLOCKS = ("", "Attn", "Skip", "AttnSkip")

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from pfd_engine.checkpoint_files import CheckpointError
-from pfd_engine.hub import Snapshot
+from pfd_engine.snapshots import Snapshot
 
 Network = TypeVar("Network", bound=nn.Module)
 

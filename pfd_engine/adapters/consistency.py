@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pfd_engine.adapters._loading import LoadedDenoiser
     from pfd_engine.denoisers import Sigma
-    from pfd_engine.hub import Snapshot
+    from pfd_engine.snapshots import Snapshot
 
 SCHEDULERS = {"CMStochasticIterativeScheduler"}
 

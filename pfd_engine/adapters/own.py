@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pfd_engine.adapters._loading import LoadedDenoiser
-    from pfd_engine.hub import Snapshot
+    from pfd_engine.snapshots import Snapshot
 
 FORMAT = "pfd-denoiser"
 MAX_PARAMETERS = 2 * 10**8
