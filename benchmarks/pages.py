@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.browser import DRAWN, REPOSITORY, chromium, serve
+from benchmarks.browser import REPOSITORY, chromium, serve
 from benchmarks.workspaces import measured_workspace
 
 TARGET = 1.3
@@ -38,17 +38,15 @@ def bare_app(folder: Path) -> None:
     (folder / ".streamlit" / "config.toml").write_bytes((REPOSITORY / ".streamlit" / "config.toml").read_bytes())
 
 
-def load(browser: Any, url: str, plots: int) -> float:
-    """Return the seconds from asking for a page until it and its plots are drawn."""
+def load(browser: Any, url: str, last: str, count: int) -> float:
+    """Return the seconds from asking for a page until its title and `count` elements of the selector `last`, its last ones, are drawn."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     try:
         page = context.new_page()
         start = time.perf_counter()
         page.goto(url, wait_until="commit")
-        page.wait_for_selector(DRAWN, state="attached", timeout=60_000)
         page.wait_for_selector("h1", timeout=60_000)
-        if plots:
-            page.wait_for_function(f"document.querySelectorAll('{PLOT}').length >= {plots}", timeout=60_000)
+        page.wait_for_function("([last, count]) => document.querySelectorAll(last).length >= count", arg=[last, count], timeout=60_000)
         return time.perf_counter() - start
     finally:
         context.close()
@@ -65,17 +63,18 @@ def main() -> int:
         bare_app(bare)
         run_id = measured_workspace(home)
         with serve(bare) as plain, serve(environment={"PFD_HOME": str(home)}) as ours, chromium() as browser:
+            main = "[data-testid=stMain]"
             cases = {
-                "bare text": (f"{plain}/", 0),
-                "Home": (f"{ours}/", 0),
-                "bare one plot": (f"{plain}/plot", 1),
-                "Result": (f"{ours}/result?run={run_id}", 2),
-                "Evaluate": (f"{ours}/evaluate", 0),
-                "Runs": (f"{ours}/runs", 0),
-                "Checkpoints": (f"{ours}/checkpoints", 0),
+                "bare text": (f"{plain}/", f"{main} [data-testid=stMarkdownContainer] p", 1),
+                "Home": (f"{ours}/", f"{main} [data-testid=stPageLink]", 2),
+                "bare one plot": (f"{plain}/plot", PLOT, 1),
+                "Result": (f"{ours}/result?run={run_id}", PLOT, 2),
+                "Evaluate": (f"{ours}/evaluate", f"{main} button[kind=primary]", 1),
+                "Runs": (f"{ours}/runs", f"{main} [data-testid=stExpander]", 2),
+                "Checkpoints": (f"{ours}/checkpoints", f"{main} [data-testid=stAlert]", 1),
             }
-            for url, plots in cases.values():
-                load(browser, url, plots)
+            for case in cases.values():
+                load(browser, *case)
             times: dict[str, list[float]] = {case: [] for case in cases}
             for _ in range(repeats):
                 for case in random.sample(list(cases), len(cases)):
