@@ -137,7 +137,7 @@ def test_result_gives_verdict_numbers_wall_provenance_and_command(measured_home)
     assert "The student memorizes" in shown
     for part in (
         "PFD / shuffled ceiling",
-        "Root mean square per coordinate",
+        "RMS per coordinate",
         "Memorization ratio",
         "Closest pairs",
         "Pairs around the median",
