@@ -159,6 +159,9 @@ class EvaluateConfig(BaseModel):
         return shlex.join(words)
 
 
+_EXPECTED = {"int": "a whole number", "float": "a number", "string": "a text of 1 to 1,024 characters", "bool": "true or false"}
+
+
 def _one_of(what: str, value: str, allowed: list[str]) -> str:
     if value not in allowed:
         raise ValueError(f"{what} is {value!r}: choose one of {', '.join(allowed)}")
@@ -179,5 +182,5 @@ def _sentence(error: Any, field: str | None) -> str:
         return f"{field!r} is not a setting of an evaluation: choose among {', '.join(EvaluateConfig.model_fields)}"
     if error["type"] == "missing":
         return f"{field} is missing: name it"
-    given = repr(error["input"])
-    return f"{field} is {given[:80]}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    what = (field or "").replace("num_", "number of ").replace("_", " ")
+    return f"{what} is {repr(error['input'])[:80]}: give {_EXPECTED.get(error['type'].split('_')[0], 'another value')}"

@@ -68,9 +68,11 @@ class GaussianDenoiser:
         dimension = self.mean.shape[0] if self.mean.ndim == 1 else -1
         if self.mean.ndim != 1 or self.covariance.shape != (dimension, dimension):
             raise ValueError(f"mean is {tuple(self.mean.shape)} and covariance {tuple(self.covariance.shape)}: give (d,) and (d, d)")
+        if dimension == 0 or not (torch.isfinite(self.mean).all() and torch.isfinite(self.covariance).all()):
+            raise ValueError("mean or covariance is empty or holds values that are not finite: give finite numbers")
+        self.eigenvalues, self.basis = torch.linalg.eigh(self.covariance)
         if not torch.allclose(self.covariance, self.covariance.T):
             raise ValueError("covariance is not symmetric: give a symmetric positive semidefinite (d, d) matrix")
-        self.eigenvalues, self.basis = torch.linalg.eigh(self.covariance)
         if self.eigenvalues[0] < -1e-9 * self.eigenvalues[-1].abs():
             raise ValueError(f"covariance has the negative eigenvalue {self.eigenvalues[0]:.3g}: give a positive semidefinite matrix")
         self.eigenvalues = self.eigenvalues.clamp_min(0)
@@ -109,8 +111,8 @@ class MixtureDenoiser:
                 f"means is {tuple(means.shape)}, covariances {tuple(covariances.shape)}, weights {tuple(weights.shape)}: "
                 "give (K, d), (K, d, d) or (K,), and (K,)"
             )
-        if not (weights >= 0).all() or weights.sum() <= 0:
-            raise ValueError("weights must be non-negative and not all zero")
+        if not (torch.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+            raise ValueError(f"weights are {weights.tolist()}: give finite, non-negative numbers that are not all zero")
         self.components = [GaussianDenoiser(mean, covariance) for mean, covariance in zip(means, covariances, strict=True)]
         self.log_weights = (weights / weights.sum()).log()
         self.shape = (dimension,)

@@ -19,7 +19,7 @@ from pfd_engine.denoisers import Denoiser
 from pfd_engine.descriptors import Descriptor, load_descriptor
 from pfd_engine.endpoints import EndPoints, Progress, drain, seed_blocks
 from pfd_engine.errors import InputError
-from pfd_engine.flow_maps import FlowMap, SolverMap, is_map, resolve_sigma_range
+from pfd_engine.flow_maps import FlowMap, SolverMap, is_map, own_range, resolve_sigma_range
 from pfd_engine.intervals import CONFIDENCE, Interval
 from pfd_engine.measurement import Tally, measure
 from pfd_engine.noise_ranges import EVALUATION_SEEDS
@@ -87,6 +87,8 @@ def probability_flow_distance(
             f"noises are [{seed}, {seed + num_noises}): give at least 2 and stay in the evaluation range [0, {EVALUATION_SEEDS.stop})",
             "num_noises",
         )
+    if target_relative_error is not None and not 0 < target_relative_error < 1:
+        raise InputError(f"target relative error is {target_relative_error}: give a number between 0 and 1", "target_relative_error")
     shape = common_shape(p, q, shape)
     psi = load_descriptor(descriptor, getattr(p, "device", "cpu")) if isinstance(descriptor, str) else descriptor
     maps = pair_of_maps(p, q, solver, steps, sigma_min, sigma_max)
@@ -177,7 +179,12 @@ def pair_of_maps(
         except InputError as error:
             if fixed is None:
                 raise
-            raise InputError(f"the pair starts from different noise levels: {error}", "student") from None
+            top = min(own_range(model)[1] for model in denoisers)
+            raise InputError(
+                f"the few-step model starts at sigma {fixed.sigma_max:g} but the other was trained up to {top:g}: "  # type: ignore[union-attr]
+                "choose a teacher whose range reaches it",
+                "teacher",
+            ) from error
     maps = {}
     for name, model in (("teacher", p), ("student", q)):
         maps[name] = model if is_map(model) else SolverMap(model, solver, steps, sigma_min, sigma_max)  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ class EmpiricalDenoiser:
     """
 
     def __init__(self, samples: Tensor) -> None:
+        samples = torch.as_tensor(samples)
         if samples.ndim < 2 or samples.shape[0] < 1 or samples[0].numel() < 1:
             raise ValueError(f"samples is {tuple(samples.shape)}: give (N, *sample_shape) with N >= 1")
         if not torch.isfinite(samples).all():

@@ -15,7 +15,7 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from pfd_engine.errors import RunError
+from pfd_engine.errors import InputError, RunError
 from pfd_engine.flow_maps import FlowMap
 from pfd_engine.noise_bank import noise_of
 
@@ -95,6 +95,8 @@ class EndPoints:
         batch_size: int | str = "auto",
         cache: EndPointCache | None = None,
     ) -> None:
+        if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
+            raise InputError(f"batch size is {batch_size!r}: give auto or a whole number from 1", "batch_size")
         self._batch_size = batch_size
         self._cache = cache
         self._limit: int | None = None
@@ -143,7 +145,7 @@ class EndPoints:
             part = None if condition is None else condition[start:stop]
             try:
                 with torch.inference_mode():
-                    x0[start:stop] = flow_map(z[start:stop], seeds[start:stop], part)
+                    mapped = flow_map(z[start:stop], seeds[start:stop], part)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -153,6 +155,11 @@ class EndPoints:
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
                 continue
+            if mapped.shape != z[start:stop].shape:
+                raise InputError(
+                    f"a map turned noise of shape {tuple(z[start:stop].shape)} into {tuple(mapped.shape)}: it must keep that shape"
+                )
+            x0[start:stop] = mapped
             yield Progress(flow_map, stop - start, cached=False)
             start = stop
         return x0

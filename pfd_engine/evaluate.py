@@ -30,7 +30,7 @@ from pfd_engine.image_pairs import pair_events
 from pfd_engine.intervals import CONFIDENCE
 from pfd_engine.measurement import Tally, measure
 from pfd_engine.provenance import provenance
-from pfd_engine.training_sets import TrainingSet, check_disjoint, load_training_set
+from pfd_engine.training_sets import TrainingSet, load_training_set
 from pfd_engine.workspace import Workspace
 
 Report = Callable[[Event], None]
@@ -51,7 +51,7 @@ def prepare(config: EvaluateConfig, workspace: Workspace, report: Report | None 
     loaded: dict[str, FlowMap] = {}
     for role, reference in (("teacher", config.teacher), ("student", config.student)):
         report({"type": "progress", "phase": "load", "done": len(loaded), "total": 2, "unit": "models"})
-        with _naming(role):
+        with _naming(role, reference):
             loaded[role] = load_map(
                 reference,
                 str(device),
@@ -77,20 +77,22 @@ def prepare(config: EvaluateConfig, workspace: Workspace, report: Report | None 
         try:
             evaluation.training_set = _training_set(named, evaluation, report)
         except InputError as error:
-            if config.training_set is not None:
-                raise
+            if config.training_set is not None or error.field == "seed":
+                raise  # noises used twice concern the PFD itself, whoever named the set
             evaluation.notes.append(f"E_mem is left out, because the training set that the student names cannot be used: {error}")
     return evaluation
 
 
 @contextmanager
-def _naming(field_name: str) -> Iterator[None]:
-    """Name the field at fault in an InputError that does not know it, such as one from a loader."""
+def _naming(field_name: str, reference: str) -> Iterator[None]:
+    """Name the field at fault, and the reference, in an InputError of a loader that does not."""
     try:
         yield
     except InputError as error:
         if error.field not in EvaluateConfig.model_fields:
             error.field = field_name
+        if error.field == field_name and reference.split("@")[0] not in str(error):
+            error.args = (f"{field_name.replace('_', ' ')} {reference}: {error}",)
         raise
 
 
@@ -110,8 +112,15 @@ def _cached_end_points(config: EvaluateConfig, workspace: Workspace) -> Iterator
 def _training_set(reference: str, evaluation: Evaluation, report: Report) -> TrainingSet:
     """Load the student's training set; raises InputError where its shape or its seeds do not fit."""
     config, shape = evaluation.config, evaluation.shape
-    with _naming("training_set"), _cached_end_points(config, evaluation.workspace) as end_points:
-        training_set = load_training_set(reference, config.teacher, evaluation.device, report, end_points=end_points)
+    with _naming("training_set", reference), _cached_end_points(config, evaluation.workspace) as end_points:
+        training_set = load_training_set(
+            reference,
+            config.teacher,
+            evaluation.device,
+            report,
+            end_points=end_points,
+            evaluation_seeds=range(config.seed, config.seed + config.num_noises),
+        )
     found = tuple(training_set.samples.shape[1:])
     if found != shape:
         raise InputError(
@@ -119,8 +128,6 @@ def _training_set(reference: str, evaluation: Evaluation, report: Report) -> Tra
             "name the set that the student was trained on",
             "training_set",
         )
-    if training_set.seeds is not None:
-        check_disjoint(training_set.seeds, range(config.seed, config.seed + config.num_noises))
     return training_set
 
 
@@ -142,16 +149,18 @@ class Evaluation:
         """Yield the events of the evaluation, the result last; raises Cancelled once `should_stop()` and RunError for what fails."""
         started = time.monotonic()
         with _cached_end_points(self.config, self.workspace) as end_points:
+            end_points.notes = self.notes
+            told: list[str] = []
             for event in self._events(run_id, end_points, started):
                 if should_stop():
                     raise Cancelled("the run was cancelled")
-                while end_points.notes:
-                    yield {"type": "warning", "message": end_points.notes.pop()}
+                while len(told) < len(self.notes):
+                    told.append(self.notes[len(told)])
+                    yield {"type": "warning", "message": told[-1]}
                 yield event
 
     def _events(self, run_id: str, end_points: EndPoints, started: float) -> Iterator[Event]:
         config = self.config
-        yield from ({"type": "warning", "message": note} for note in self.notes)
         for role, flow_map in self.maps.items():
             yield checkpoint_event(role, flow_map)
         if self.training_set is not None:
@@ -161,7 +170,7 @@ class Evaluation:
         convergence = yield from _as_events("convergence", converge(self.maps, blocks, self.shape, self.psi, end_points))
         maps = dict(convergence.maps)
         if not convergence.converged:
-            yield {"type": "warning", "message": "the teacher's map did not converge: its solver error is part of this distance"}
+            self.notes.append("the teacher's map did not converge: its solver error is part of this distance")
         pairs = {"PFD": PAIRS["PFD"]}
         if self.training_set is not None:
             maps["empirical"] = self._empirical_map(maps)
@@ -207,6 +216,7 @@ class Evaluation:
         memorization = self._memorization(tallies)
         yield from measurement_events(estimate, pair, self.psi, memorization)
         result = result_object(estimate, pair, self.psi, self.shape, memorization)
+        result["warnings"] = list(self.notes)
         yield {"type": "result", "result": result | {"seconds": time.monotonic() - started, "run_id": run_id} | provenance(self.device)}
 
     def _empirical_map(self, maps: dict[str, FlowMap]) -> SolverMap:

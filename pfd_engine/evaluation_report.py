@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pfd_engine.adapters import map_model
 from pfd_engine.descriptors import Descriptor
@@ -17,10 +19,34 @@ if TYPE_CHECKING:
     from pfd_engine.training_sets import TrainingSet
 
 Event = dict[str, Any]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 COUPLING_NOTE = (
     "this student re-noises its samples, which breaks the coupling with x_T: its PFD measures coupling and distribution together"
 )
+
+
+class _Metadata(BaseModel):
+    """What a checkpoint says of its training, as far as it can be believed: what has another type is left out."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    size: Annotated[str, Field(max_length=200)] | None = None
+    objective: Annotated[str, Field(max_length=200)] | None = None
+    training_set: Annotated[str, Field(max_length=1024)] | None = None
+    num_samples: Count | None = None
+    student_seed: Count | None = None
+    step: Count | None = None
+
+    @classmethod
+    def of(cls, model: Any) -> Self:
+        values: dict[str, Any] = dict(model.metadata)
+        while True:
+            try:
+                return cls(**values)
+            except ValidationError as error:
+                for problem in error.errors():
+                    values.pop(str(problem["loc"][0]))
 
 
 @dataclass(frozen=True)
@@ -61,7 +87,7 @@ def measurement_events(
 ) -> Iterator[Event]:
     """Yield one row a number, with every identifying column of the `measurements` table."""
     teacher, student = map_model(maps["teacher"]), map_model(maps["student"])
-    metadata = student.metadata
+    metadata = _Metadata.of(student)
     row = {
         "type": "measurement",
         "experiment": "evaluation",
@@ -70,13 +96,13 @@ def measurement_events(
         "student": student.reference,
         "student_revision": student.revision,
         "family": student.family,
-        "size": metadata.get("size"),
+        "size": metadata.size,
         "parameters": student.num_parameters,
-        "objective": metadata.get("objective"),
-        "training_set": memorization.training_set.name if memorization else metadata.get("training_set"),
-        "num_samples": len(memorization.training_set.samples) if memorization else metadata.get("num_samples"),
-        "student_seed": metadata.get("student_seed"),
-        "step": metadata.get("step"),
+        "objective": metadata.objective,
+        "training_set": memorization.training_set.name if memorization else metadata.training_set,
+        "num_samples": len(memorization.training_set.samples) if memorization else metadata.num_samples,
+        "student_seed": metadata.student_seed,
+        "step": metadata.step,
         "student_steps": student_steps(maps["student"]),
         "band": None,
         "noise_seed": estimate.noise_seed,

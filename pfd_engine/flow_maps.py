@@ -48,6 +48,9 @@ def resolve_sigma_range(models: Sequence[object], sigma_min: float | None = None
 
     Raises InputError where the user's value lies outside a model's range or nothing overlaps.
     """
+    for name, value in (("sigma_min", sigma_min), ("sigma_max", sigma_max)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise InputError(f"{name} is {value:g}: give a positive, finite noise standard deviation", name)
     ranges = [own_range(model) for model in models]
     low, high = max(r[0] for r in ranges), min(r[1] for r in ranges)
     for name, value in (("sigma_min", sigma_min), ("sigma_max", sigma_max)):
@@ -116,6 +119,8 @@ class SolverMap:
 
     @torch.inference_mode()
     def __call__(self, z: Tensor, seeds: Sequence[int] | None = None, condition: Any = None) -> Tensor:
+        if self.shape is not None and tuple(z.shape[1:]) != self.shape:
+            raise InputError(f"noise is {tuple(z.shape)} but the model's samples are {self.shape}: give noise (B, *sample_shape)")
         return self.solver(self.denoiser, self.sigma_max * z.to(self.device), self.sigmas, condition)
 
 

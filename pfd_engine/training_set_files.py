@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pfd_engine.checkpoint_files import CheckpointError, read_json
 from pfd_engine.errors import InputError
-from pfd_engine.noise_ranges import TRAINING_SEEDS
+from pfd_engine.noise_ranges import SEED_LIMIT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,9 +66,8 @@ class TrainingSetDescription(BaseModel):
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
-        low, high = TRAINING_SEEDS.start, TRAINING_SEEDS.stop
-        if not low <= self.seed_start < self.seed_stop <= high:
-            raise ValueError(f"its seeds [{self.seed_start}, {self.seed_stop}) are no range within the training seeds [{low}, {high})")
+        if not 0 <= self.seed_start < self.seed_stop <= SEED_LIMIT:
+            raise ValueError(f"its seeds [{self.seed_start}, {self.seed_stop}) are no range within [0, {SEED_LIMIT})")
         check_size(len(self.seeds), self.shape)
         if self.projections().shape != (len(self.seeds),):
             raise ValueError(f"its fingerprint does not belong to {len(self.seeds)} samples")

@@ -62,18 +62,22 @@ def load_training_set(
     device: str | torch.device = "cpu",
     report: Report | None = None,
     end_points: EndPoints | None = None,
+    evaluation_seeds: range | None = None,
 ) -> TrainingSet:
     """Load what a student was trained on: a Hub repository (of a model or a data set) or folder, as this module's first line lists.
 
     With both samples.safetensors and training_set.json, the stored samples are checked against the description; without the
     former they are drawn from the teacher that the description names, relative to its own folder, or from `teacher_reference`
     where that path does not exist here. `end_points` brings a cache. `report` receives progress events (phase "training set").
+    A noise that is among `evaluation_seeds` too is an error with the field `seed`.
 
     Raises InputError with one sentence, where samples are not what their description says too.
     """
     report = report or (lambda event: None)
     snapshot = _find(reference, report)
     description = read_description(snapshot.path / DESCRIPTION_FILE) if DESCRIPTION_FILE in snapshot.files else None
+    if description is not None and evaluation_seeds is not None:
+        check_disjoint(description.seeds, evaluation_seeds)
     if SAMPLES_FILE in snapshot.files:
         samples = read_samples(snapshot.path / SAMPLES_FILE)
     elif description is not None:

@@ -36,7 +36,7 @@ def test_command_line_names_what_differs_from_the_defaults():
     [
         ({"num_noises": 0}, "num_noises", "number of noises is 0: give a whole number from 2 to 16,777,216"),
         ({"num_noises": 10**9}, "num_noises", "number of noises is 1000000000"),
-        ({"num_noises": 2.5}, "num_noises", "num_noises is 2.5"),
+        ({"num_noises": 2.5}, "num_noises", "number of noises is 2.5: give a whole number"),
         ({"solver": "rk45"}, "solver", "solver is 'rk45': choose one of heun, euler, dpmpp_2m"),
         ({"descriptor": "inception"}, "descriptor", "descriptor is 'inception': choose one of pixel, dinov2, sscd"),
         ({"steps": 0}, "steps", "number of steps is 0"),
@@ -51,7 +51,8 @@ def test_command_line_names_what_differs_from_the_defaults():
         ({"seed": 2**24 - 10, "num_noises": 100}, None, "leave the evaluation range"),
         ({"target_relative_error": 2.0}, "target_relative_error", "target relative error is 2.0"),
         ({"teacher": "no-slash"}, "teacher", "'no-slash' is no reference"),
-        ({"teacher": ""}, "teacher", "teacher"),
+        ({"teacher": ""}, "teacher", "teacher is '': give a text"),
+        ({"num_noises": "abc"}, "num_noises", "number of noises is 'abc': give a whole number"),
         ({"student": "../up\0"}, "student", "NUL"),
         ({"noises": 3}, "noises", "'noises' is not a setting"),
     ],

@@ -165,7 +165,7 @@ def test_a_few_step_students_starting_noise_binds_the_teacher(three_gaussians):
     with pytest.raises(InputError, match="few-step model starts at 24"):
         probability_flow_distance(three_gaussians[0], Student(), num_noises=64, sigma_max=80.0)
     three_gaussians[0].sigma_max = 10.0
-    with pytest.raises(InputError, match="start"):
+    with pytest.raises(InputError, match="starts at sigma 24 but the other was trained up to 10: choose a teacher"):
         probability_flow_distance(three_gaussians[0], Student(), num_noises=64)
 
 
@@ -272,6 +272,24 @@ def test_memory_that_does_not_hold_one_sample_is_one_sentence(three_gaussians):
 
     with pytest.raises(RunError, match="does not fit into the memory"):
         probability_flow_distance(three_gaussians[0], hopeless, num_noises=16)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, "x", 2.5])
+def test_a_batch_size_that_is_none_is_refused(three_gaussians, batch_size):
+    with pytest.raises(InputError, match="batch size is"):
+        probability_flow_distance(*three_gaussians[:2], num_noises=8, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("target", [float("nan"), -1.0, 0.0, 2.0])
+def test_a_target_that_is_none_is_refused(three_gaussians, target):
+    with pytest.raises(InputError, match="target relative error"):
+        probability_flow_distance(*three_gaussians[:2], num_noises=8, target_relative_error=target)
+
+
+@pytest.mark.parametrize("wrong", [lambda z: z.sum(), lambda z: z[:, :2], lambda z: z[:, None]])
+def test_a_map_that_changes_the_shape_is_refused(three_gaussians, wrong):
+    with pytest.raises(InputError, match="must keep that shape"):
+        probability_flow_distance(three_gaussians[0], lambda z, seeds, condition=None: wrong(z), num_noises=8)
 
 
 def test_other_errors_of_a_model_are_not_mistaken_for_memory(three_gaussians):

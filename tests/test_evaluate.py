@@ -115,8 +115,31 @@ def test_a_training_set_that_only_the_student_names_is_no_obstacle(workspace, tm
     events = evaluate(workspace, teacher=other_teacher, student=str(tmp_path / "student"))
     assert events[-1]["result"]["memorization"] is None
     assert "E_mem is left out" in of_type(events, "warning")[0]["message"]
+    assert events[-1]["result"]["warnings"] == [event["message"] for event in of_type(events, "warning")]
     with pytest.raises(InputError):
         prepare(config(teacher=other_teacher, training_set=str(tmp_path / "student")), workspace)
+
+
+def edited(folder, name, **changes):
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_noises_used_twice_are_refused_whoever_names_the_training_set(workspace, tmp_path):
+    shutil.copytree(REFERENCES.student_memorizes, tmp_path / "student")
+    edited(tmp_path / "student", "training_set.json", seed_start=100, seed_stop=164)
+    with pytest.raises(InputError, match="trained on noises 100 to 127") as caught:
+        prepare(config(student=str(tmp_path / "student")), workspace)
+    assert caught.value.field == "seed"
+
+
+def test_what_a_strangers_metadata_claims_costs_no_row(workspace, tmp_path):
+    shutil.copytree(REFERENCES.student_memorizes, tmp_path / "student")
+    claims = {"size": {"a": 1}, "num_samples": -3, "student_seed": "zz", "objective": 5, "step": 1.5, "training_set": "x" * 5000}
+    edited(tmp_path / "student", "config.json", metadata=claims)
+    (tmp_path / "student" / "training_set.json").unlink()
+    row = of_type(evaluate(workspace, student=str(tmp_path / "student")), "measurement")[0]
+    assert all(row[name] is None for name in claims)
 
 
 @pytest.mark.parametrize("count", [2, 3, 7, 23, 24, 1000])
