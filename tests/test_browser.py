@@ -115,7 +115,7 @@ def test_main_path_from_an_empty_workspace_to_a_shared_link(browser, app):
     references = bundled_references()
     with Visitor(browser) as visitor:
         page = visitor.open(address)
-        assert "Nothing has been measured yet" in page.inner_text("[data-testid=stMain]")
+        assert "· published" in page.inner_text("[data-testid=stMain]")  # what the repository ships, before anything is measured here
 
         page.get_by_test_id("stSidebar").get_by_text("Checkpoints").click()
         page.wait_for_url("**/checkpoints")
