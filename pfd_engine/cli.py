@@ -6,11 +6,12 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,7 +34,8 @@ TABLES = ("measurements", "runs", "noise_distances", "checkpoints", "training_se
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 1 failed after its start, 2 could not start, 130 interrupted."""
     try:
-        options = _parser().parse_args(arguments)
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        options = _parser(words).parse_args(words)
         status = int(options.run(options))
         sys.stdout.flush()
         return status
@@ -59,22 +61,21 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m pfd_engine", description="Probability flow distance between diffusion models.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str, *, hidden: bool = False) -> argparse.ArgumentParser:
-        shown: dict[str, Any] = {} if hidden else {"help": text}
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         formatter = argparse.ArgumentDefaultsHelpFormatter
-        added = commands.add_parser(name, description=text, formatter_class=formatter, allow_abbrev=False, **shown)
+        added = commands.add_parser(name, help=text, description=text, formatter_class=formatter, allow_abbrev=False)
         added.set_defaults(run=run)
         return added
 
     _add_evaluate(command("evaluate", _evaluate, "Measure the PFD between a teacher and a student, at once."))
     worker = command("worker", _worker, "Execute queued runs, each in a process of its own, until stopped.")
     worker.add_argument("--drain", action="store_true", help="stop when nothing is queued or running")
-    run = command("run", _run, "Execute one run folder (the worker's child).", hidden=True)
-    run.add_argument("folder", type=Path)
+    if words[:1] == ["run"]:  # no command for people: neither the help nor a message names it
+        command("run", _run, "Execute one run folder (the worker's child).").add_argument("folder", type=Path)
 
     results = command("results", _results, "Show measurements, newest run first.")
     _add_filters(results)
@@ -146,6 +147,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     config = EvaluateConfig.parse({name: getattr(options, name) for name in EvaluateConfig.model_fields if hasattr(options, name)})
     workspace = Workspace.from_environment()
     if options.queue:
+        from pfd_engine.hub import check_folders
+
+        check_folders(config)
         run = create_run(workspace, config)
         print(json.dumps({"run_id": run.id, "state": "queued"}) if options.json else run.id)
         return OK
@@ -154,13 +158,23 @@ def _evaluate(options: argparse.Namespace) -> int:
     log = LogBuffer()
     logging.basicConfig(handlers=[log], level=logging.WARNING)
     logging.captureWarnings(True)
-    with ProgressBar() as bar, redirect_stdout(sys.stderr):  # a library that prints must not spoil the answer
+    with _termination_as_interrupt(), ProgressBar() as bar, redirect_stdout(sys.stderr):  # a library's print must not spoil the answer
         run, status, message = execute_here(config, workspace, bar.show, log)
     if status != OK:
         return _say(message or "the run failed", FAILED if status == NOT_STARTED else status)
     result = run.result or {}
     print(json.dumps(result) if options.json else describe_result(result))
     return OK
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that the run is recorded as cancelled."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _worker(options: argparse.Namespace) -> int:
@@ -195,11 +209,11 @@ def _results(options: argparse.Namespace) -> int:
         sql, parameters = measurements_query(
             run_ids=options.run_ids, metrics=options.metrics, teacher=options.teacher, student=options.student, limit=options.limit
         )
-        rows = store.rows(sql, parameters)
+        rows, columns = store.rows(sql, parameters), store.columns(sql, parameters)
     if options.json:
         print(json.dumps(rows))
     elif options.csv:
-        print_csv(rows)
+        print_csv(columns, rows)
     else:
         print_table(rows)
     return OK

@@ -14,7 +14,7 @@ SHORT_PHASES = ("load", "download", "training set", "images")
 
 
 class ProgressBar:
-    """A bar on stderr, one for each phase of a run; short phases show one only after a second."""
+    """A bar on stderr, one for each phase of a run; short phases and those of unknown length show one only after a second."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
@@ -30,7 +30,7 @@ class ProgressBar:
             self._close()
             self._phase = event.get("phase")
         if self._bar is None:
-            delay = 1.0 if self._phase in SHORT_PHASES else 0.0
+            delay = 1.0 if self._phase in SHORT_PHASES or event.get("total") is None else 0.0
             unit = f" {event.get('unit') or 'steps'}"
             large = event.get("unit") in ("bytes", "B")
             self._bar = tqdm(
@@ -102,12 +102,11 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def print_csv(rows: Sequence[dict[str, Any]]) -> None:
+def print_csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     """Print rows as CSV with a header, NULL as nothing."""
-    if rows:
-        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 def _number(value: float | None) -> str:

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -31,7 +32,27 @@ class Check(NamedTuple):
 
 def examine(workspace: Workspace) -> list[Check]:
     """Return every finding; takes at most about `HUB_SECONDS` longer than loading torch."""
-    return [_installed(), _device(), _hub(), _writable(workspace), _disk(workspace), _database(workspace), _shipped(), *_runs(workspace)]
+    checks: dict[str, Callable[[], Check]] = {
+        "installed": _installed,
+        "device": _device,
+        "hub": _hub,
+        "workspace": lambda: _writable(workspace),
+        "disk": lambda: _disk(workspace),
+        "database": lambda: _database(workspace),
+        "shipped results": _shipped,
+        "worker": lambda: _worker(workspace),
+        "runs": lambda: _runs(workspace),
+    }
+    return [_finding(name, check) for name, check in checks.items()]
+
+
+def _finding(name: str, check: Callable[[], Check]) -> Check:
+    """Make a check; what the system refuses it is its finding."""
+    try:
+        return check()
+    except OSError as error:
+        what = f"{error.filename} cannot be used" if error.filename else "it cannot be told"
+        return Check(name, False, f"{what} ({error.strerror or error}): check who may read and write there")
 
 
 def _installed() -> Check:
@@ -120,18 +141,18 @@ def _shipped() -> Check:
         return Check("shipped results", not store.warnings, "; ".join(store.warnings) or f"{count:,} measurements")
 
 
-def _runs(workspace: Workspace) -> list[Check]:
+def _worker(workspace: Workspace) -> Check:
+    queued = sum(run.status.state == "queued" for run in list_runs(workspace))
+    worker = "alive" if worker_lives(workspace) else "none: the app starts one, or run `python -m pfd_engine worker`"
+    return Check("worker", True, f"{worker}; {queued} queued")
+
+
+def _runs(workspace: Workspace) -> Check:
     states = [(run, run.status.state) for run in list_runs(workspace)]
-    alive = worker_lives(workspace)
     orphans = [run.id for run, state in states if state == "running" and not run.is_locked]
-    queued = sum(state == "queued" for _, state in states)
-    worker = "alive" if alive else "none: the app starts one, or run `python -m pfd_engine worker`"
-    found = [Check("worker", True, f"{worker}; {queued} queued")]
-    if orphans and not alive:
-        found.append(Check("runs", False, f"{len(orphans)} interrupted ({', '.join(orphans[:3])}): a worker resumes them"))
-    else:
-        found.append(Check("runs", True, f"{len(states)} runs, {sum(state == 'failed' for _, state in states)} failed"))
-    return found
+    if orphans and not worker_lives(workspace):
+        return Check("runs", False, f"{len(orphans)} interrupted ({', '.join(orphans[:3])}): a worker resumes them")
+    return Check("runs", True, f"{len(states)} runs, {sum(state == 'failed' for _, state in states)} failed")
 
 
 def _existing(path: Path) -> Path:

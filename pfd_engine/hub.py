@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from pfd_engine.config import EvaluateConfig
 from pfd_engine.errors import InputError
 from pfd_engine.hub_download import fetch
 from pfd_engine.references import FolderReference, parse_reference
@@ -17,7 +18,7 @@ MAX_FILES = 200_000
 
 
 def resolve(
-    reference: str,
+    reference: str | os.PathLike[str],
     *,
     allow: Sequence[str] | None = None,
     weights: bool = True,
@@ -25,7 +26,7 @@ def resolve(
     max_bytes: int | None = None,
     report: Report | None = None,
 ) -> Snapshot:
-    """Find, pin and, on the Hub, download what a reference names.
+    """Find, pin and, on the Hub, download what a reference names; a path object is a folder, whatever it starts with.
 
     `allow` None takes a checkpoint's own files and nothing else (`choose_files`; without `weights`, its JSON only); patterns
     such as `*.safetensors` take every file whose path in the repository they match (`*` crosses folders). `max_bytes` None is
@@ -35,6 +36,7 @@ def resolve(
     Raises InputError with one sentence: unknown repository or revision, no access, no network and nothing cached, too large,
     disk full; CheckpointError where no checkpoint is found in it.
     """
+    reference = _as_text(reference)
     try:
         parsed = parse_reference(reference)
     except ValueError as error:
@@ -44,13 +46,38 @@ def resolve(
     return fetch(parsed, allow, weights, repo_type, max_bytes or _max_bytes(), report or (lambda event: None))
 
 
+def check_folders(config: EvaluateConfig) -> None:
+    """Raise InputError, with the field at fault, where a folder that a run shall use does not exist. Nothing is read or downloaded."""
+    for field in ("teacher", "student", "training_set"):
+        reference = getattr(config, field)
+        parsed = None if reference is None else parse_reference(reference)
+        if isinstance(parsed, FolderReference):
+            _check_folder(reference, parsed.path, field)
+
+
+def _as_text(reference: object) -> str:
+    """Return a reference as text that `parse_reference` reads in the same sense."""
+    if isinstance(reference, os.PathLike):
+        path = os.fsdecode(reference)
+        return path if os.path.isabs(path) else os.path.join(os.curdir, path)
+    if not isinstance(reference, str):
+        raise InputError(
+            f"a reference is of type {type(reference).__name__}: give owner/name[@revision] on the Hub, or the path of a folder"
+        )
+    return reference
+
+
+def _check_folder(reference: str, path: Path, field: str | None = None) -> None:
+    if not path.exists():
+        raise InputError(f"there is no folder {reference}: check the path, or name a Hub repository as owner/name", field)
+    if not path.is_dir():
+        raise InputError(f"{reference} is a file: give the folder that holds the checkpoint", field)
+
+
 def _folder(reference: str, parsed: FolderReference, allow: Sequence[str] | None, weights: bool) -> Snapshot:
     path = parsed.path.absolute()
-    if not path.exists():
-        raise InputError(f"there is no folder {reference}: check the path, or name a Hub repository as owner/name")
-    if not path.is_dir():
-        raise InputError(f"{reference} is a file: give the folder that holds the checkpoint")
     try:
+        _check_folder(reference, path)
         names = _names_below(path)
         files, layout = select(names, allow, True, reference)
         revision = f"sha256:{content_hash(path, files)}"

@@ -56,7 +56,7 @@ def sentences(reference: HubReference, repo_type: str) -> Iterator[None]:
             f"there is no {kind} {reference.repository} on the Hub, or it is private: check the name, or log in with `hf auth login`"
         ) from None
     except EntryNotFoundError:
-        raise InputError(f"a file of {name} has disappeared from the Hub: try again") from None
+        raise InputError(f"{name} lists a file that is not there on the Hub: name another revision or checkpoint") from None
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):

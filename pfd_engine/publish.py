@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from pfd_engine.store_schema import TABLES
 from pfd_engine.workspace import REPOSITORY
 
 OF_RUNS = ("runs", "measurements", "noise_distances", "training_curves", "pairs")
+_log = logging.getLogger(__name__)
 
 
 def export_file(store: Store, sql: str, parameters: Sequence[Any], path: Path, format: str) -> None:
@@ -27,17 +29,22 @@ def export_file(store: Store, sql: str, parameters: Sequence[Any], path: Path, f
 
 
 def publish(store: Store, run_ids: Sequence[str] | None, path: Path) -> dict[str, int]:
-    """Rewrite the shipped database from finished runs (None: all) and return the rows of each table.
+    """Rewrite the shipped database from finished runs (None: all that can be published) and return the rows of each table.
 
-    Paths inside the repository become relative ones; raises InputError for an unknown or unfinished run, and for one that names a folder
-    elsewhere, because a reader of the published results could not follow it.
+    Paths inside the repository become relative ones. A run that names a folder elsewhere cannot be published, because a reader could
+    not follow it: it is left out of all with a warning in the log. Raises InputError for such a run by name, for an unknown or
+    unfinished one, and where nothing is left.
     """
     chosen = _chosen(store, run_ids)
+    for run_id, role in _outside(store, chosen).items():
+        sentence = f"the {role} of run {run_id} is a folder outside the repository"
+        if run_ids is not None:
+            raise InputError(f"{sentence}: publish runs of Hub checkpoints")
+        _log.warning("%s: the run is left out", sentence)
+        chosen.remove(run_id)
+    if not chosen:
+        raise InputError("no finished run can be published: publish runs of Hub checkpoints")
     tables = {name: [_portable(row) for row in _rows(store, name, chosen)] for name in OF_RUNS}
-    for row in tables["measurements"]:
-        for role in ("teacher", "student"):
-            if str(row[role]).startswith(("/", "~")):
-                raise InputError(f"the {role} of run {row['run_id']} is a folder outside the repository: publish runs of Hub checkpoints")
     tables["checkpoints"] = _named(
         store, "checkpoints", "reference", {row[role] for row in tables["measurements"] for role in ("teacher", "student")}
     )
@@ -62,6 +69,12 @@ def _chosen(store: Store, run_ids: Sequence[str] | None) -> list[str]:
     if not finished:
         raise InputError("there is no finished run to publish: run `python -m pfd_engine evaluate` first")
     return sorted(finished if run_ids is None else set(run_ids))
+
+
+def _outside(store: Store, run_ids: list[str]) -> dict[str, str]:
+    """Return the runs that measured a folder outside the repository, each with that model's role."""
+    rows = [_portable(row) for row in _rows(store, "measurements", run_ids)]
+    return {row["run_id"]: role for role in ("student", "teacher") for row in rows if str(row[role]).startswith(("/", "~"))}
 
 
 def _rows(store: Store, name: str, run_ids: list[str]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ def parse_reference(reference: str) -> HubReference | FolderReference:
     if reference.startswith((".", "/", "~")):
         if "\0" in reference:
             raise ValueError("the path contains a NUL character: give the path of a folder")
-        return FolderReference(Path(reference).expanduser())
+        return FolderReference(Path(os.path.expanduser(reference)))  # a folder ./~x stays what it is
     match = _HUB.fullmatch(reference)
     if match is None or ".." in reference or "--" in match["repository"]:
         raise ValueError(

@@ -27,12 +27,17 @@ class OwnedElsewhere(PFDError):
     """Another process owns the workspace database (the app's server, mostly): read the run folders instead."""
 
 
+class Unwritable(PFDError):
+    """The workspace's database cannot be written here (a read-only or full disk): read the run folders instead."""
+
+
 class Store:
     """One in-memory DuckDB connection with `workspace` (read-write, as its one owner) and `published` (read-only) attached.
 
     `workspace` None is the read-only demo. Views in the main schema (`runs`, `measurements`, `checkpoints`, `training_sets`,
     `noise_distances`, `training_curves`, `pairs`) unite both, with `source` = 'workspace' or 'published'. All methods may be called from
-    any thread. Raises OwnedElsewhere where another process owns the workspace database; `read_run_folders` serves there.
+    any thread. Raises OwnedElsewhere where another process owns the workspace database and Unwritable where nobody can write it;
+    `read_run_folders` serves there.
     """
 
     def __init__(self, workspace: Workspace | None, published: Path | None = PUBLISHED_DATABASE, *, in_memory: bool = False) -> None:
@@ -46,7 +51,10 @@ class Store:
                 self._connection.execute("attach ':memory:' as workspace")
                 migrate(self._connection, "workspace")
             else:
-                self._own(workspace)
+                try:
+                    self._own(workspace)
+                except OSError:
+                    raise _unwritable(workspace) from None
             self._attach_published(published)
             self._create_views()
         except BaseException:
@@ -72,6 +80,10 @@ class Store:
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         finally:
             cursor.close()
+
+    def columns(self, sql: str, parameters: Sequence[Any] = ()) -> list[str]:
+        """Return the names of the columns in the answer to a query of ours, which there are without rows too."""
+        return [row["column_name"] for row in self.rows(f"describe {sql}", parameters)]
 
     def write(self, sql: str, parameters: Sequence[Any], path: Path, format: str) -> None:
         """Write the answer to a query of ours to a file: `format` is csv, parquet or json (an array of objects)."""
@@ -125,7 +137,7 @@ class Store:
             if "Could not set lock" in text:
                 raise elsewhere from None
             if "No space left" in text or "Permission denied" in text or not workspace.database.exists():
-                raise PFDError(f"the database {workspace.database} cannot be opened: free space, and check who may write there") from None
+                raise _unwritable(workspace) from None
             aside = workspace.database.with_name(f"results.damaged-{time.time_ns()}.duckdb")
             workspace.database.replace(aside)
             workspace.database.with_name("results.duckdb.wal").unlink(missing_ok=True)
@@ -169,12 +181,16 @@ def read_run_folders(workspace: Workspace, published: Path | None = PUBLISHED_DA
 
 
 def read_results(workspace: Workspace, published: Path | None = PUBLISHED_DATABASE) -> Store:
-    """Return an ingested store, whoever owns the database: as its owner where nobody else is, else from the run folders."""
+    """Return an ingested store: as the owner of the database where that can be had, else from the run folders."""
     try:
         store = Store(workspace, published)
-    except OwnedElsewhere:
+    except (OwnedElsewhere, Unwritable):
         return read_run_folders(workspace, published)
     return _ingested(store)
+
+
+def _unwritable(workspace: Workspace) -> Unwritable:
+    return Unwritable(f"the database {workspace.database} cannot be opened: free space, and check who may write there")
 
 
 def _ingested(store: Store) -> Store:

@@ -132,6 +132,7 @@ class Worker:
             alive = run.is_locked
         if alive:
             self._children[run.id] = Child(run, _device_of(run), None)
+            self.report(f"waiting for {run.id}, which another process (pid {run.status.pid}) still executes")
         return alive
 
     def _is_free(self, device: str) -> bool:

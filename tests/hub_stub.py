@@ -16,13 +16,14 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class HubStub:
-    """One repository `acme/model` with the given files; `gated`, `status` and `chunk_seconds` make it misbehave.
+    """One repository `acme/model` with the given files; `gated`, `absent`, `status` and `chunk_seconds` make it misbehave.
 
     `served` collects `(name, range header, bytes sent)` of every file transfer.
     """
 
     files: dict[str, bytes]
     gated: bool = False
+    absent: tuple[str, ...] = ()
     status: int | None = None
     chunk_seconds: float = 0.0
     served: list[tuple[str, str | None, int]] = field(default_factory=list)
@@ -82,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(json.dumps({"id": "acme/model", "sha": SHA, "siblings": siblings, "cardData": {"license": "mit"}}).encode())
         if self.hub.gated:
             return self._refuse(403, "GatedRepo")
-        if file[2] not in self.hub.files:
+        if file[2] not in self.hub.files or file[2] in self.hub.absent:
             return self._refuse(404, "EntryNotFound")
         return self._send_file(file[2], self.hub.files[file[2]])
 

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import torch
 
 from pfd_engine.bundled import GENERALIZES, MEMORIZES, TEACHER
 from pfd_engine.cli import main
+from pfd_engine.cli_output import ProgressBar
 from pfd_engine.runs import Run, list_runs
 from pfd_engine.store import Store
 from pfd_engine.workspace import ASSETS, Workspace
@@ -37,6 +38,20 @@ OF_JSON = (
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "workspace")
+
+
+Ask = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Run a command in this process, which is quick, on the workspace of the test."""
+
+    def ask(*words: str) -> subprocess.CompletedProcess[str]:
+        status = main(words)
+        return subprocess.CompletedProcess(words, status, *capsys.readouterr())
+
+    return ask
 
 
 def refusal(answer: subprocess.CompletedProcess[str]) -> str:
@@ -59,7 +74,7 @@ def test_evaluate_prints_one_json_object_and_keeps_the_run(workspace: Workspace)
     (run,) = list_runs(workspace)
     assert run.id == result["run_id"]
     assert (run.status.state, run.status.exit_code) == ("finished", 0)
-    shown = call(workspace.root, "results", "--json", "--metric", "PFD")
+    shown = call(workspace.root, "results", "--json", "--metric", "PFD", "--run", run.id)
     assert [row["value"] for row in json.loads(shown.stdout)] == [result["value"]]
 
 
@@ -87,7 +102,7 @@ def test_a_queued_run_waits_for_a_worker_and_gives_the_same_numbers(workspace: W
 BAD = {
     "noises of 0": (("--noises", "0"), "number of noises is 0"),
     "noises of 10^9": (("--noises", "1000000000"), "number of noises is 1000000000"),
-    "noises that are no number": (("--noises", "many"), "num_noises is 'many'"),
+    "noises that are no number": (("--noises", "many"), "noises is 'many'"),
     "negative noises": (("--noises", "-5"), "number of noises is -5"),
     "unknown solver": (("--solver", "rk45"), "choose one of heun"),
     "unknown descriptor": (("--descriptor", "clip"), "choose one of"),
@@ -129,9 +144,25 @@ def test_what_cannot_start_is_one_sentence_and_leaves_no_run(name: str, tmp_path
     assert list_runs(Workspace(tmp_path / "workspace")) == []
 
 
-def test_bad_commands_are_one_sentence(workspace: Workspace) -> None:
+@pytest.mark.parametrize("field", ["teacher", "student", "training-set"])
+def test_a_folder_that_is_not_there_is_refused_before_it_is_queued(field: str, workspace: Workspace, tmp_path: Path, ask: Ask) -> None:
+    assert "there is no folder ./nowhere" in refusal(ask("evaluate", *PAIR, f"--{field}", "./nowhere", "--queue"))
+    (tmp_path / "file").touch()
+    answer = ask("evaluate", *PAIR, f"--{field}", str(tmp_path / "file"), "--queue")
+    assert answer.returncode == 2
+    assert "is a file" in refusal(answer)
+    assert list_runs(workspace) == []
+
+
+def test_the_command_of_the_worker_is_named_nowhere(ask: Ask) -> None:
+    assert "'evaluate'" in refusal(ask("frobnicate"))
+    assert "'run'" not in ask("frobnicate").stderr
+    assert "run folder" not in ask("--help").stdout
+
+
+def test_bad_commands_are_one_sentence(workspace: Workspace, ask: Ask) -> None:
     for words in ((), ("frobnicate",), ("evaluate",), ("results", "--limit", "x"), ("export",), ("publish-results",), ("run", "/nowhere")):
-        answer = call(workspace.root, *words)
+        answer = ask(*words)
         assert answer.returncode == 2
         assert refusal(answer)
 
@@ -161,13 +192,14 @@ def test_a_failure_is_one_sentence_with_the_right_status(workspace: Workspace, b
         assert str(log) in answer.stderr
 
 
-def test_control_c_cancels_the_run_cleanly(workspace: Workspace) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_control_c_and_termination_cancel_the_run_cleanly(workspace: Workspace, number: signal.Signals) -> None:
     process = subprocess.Popen(
         command("evaluate", *STAND_IN, "test/slow", "--json"), env=environment(workspace_root(workspace), stand_in=True), cwd=REPOSITORY,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_until(lambda: any(run.status.phase == "noises" for run in list_runs(workspace)))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, error = process.communicate(timeout=20)
     assert process.returncode == 130
     assert output == ""
@@ -183,33 +215,34 @@ def workspace_root(workspace: Workspace) -> Path:
     return workspace.root
 
 
-def test_results_filters_and_forms(workspace: Workspace, tmp_path: Path) -> None:
+def test_results_filters_and_forms(workspace: Workspace, ask: Ask, tmp_path: Path) -> None:
     run, other = finished_run(workspace), finished_run(workspace, a_config(seed=1))
     append_raw(run, measurement(metric="E_mem", value=0.25))
-    rows = json.loads(call(workspace.root, "results", "--json").stdout)
-    assert len(rows) == 3
-    assert {row["source"] for row in rows} == {"workspace"}
-    assert len(json.loads(call(workspace.root, "results", "--json", "--run", other.id).stdout)) == 1
-    assert len(json.loads(call(workspace.root, "results", "--json", "--limit", "2").stdout)) == 2
-    (row,) = csv.DictReader(io.StringIO(call(workspace.root, "results", "--csv", "--metric", "E_mem").stdout))
+    rows = json.loads(ask("results", "--json").stdout)
+    assert [row["run_id"] for row in rows if row["source"] == "workspace"] == [other.id, run.id, run.id]
+    assert len(json.loads(ask("results", "--json", "--run", other.id).stdout)) == 1
+    assert len(json.loads(ask("results", "--json", "--limit", "2").stdout)) == 2
+    (row,) = csv.DictReader(io.StringIO(ask("results", "--csv", "--metric", "E_mem", "--run", run.id).stdout))
     assert (float(row["value"]), row["band"]) == (0.25, "")
-    table = call(workspace.root, "results", "--teacher", "someone/teacher").stdout
+    table = ask("results", "--teacher", "someone/teacher").stdout
     assert table.count(run.id) == 2
-    empty = call(workspace.root, "results", "--student", "nobody/nothing")
+    assert ask("results", "--csv", "--student", "nobody/nothing").stdout.startswith("experiment,run_id,")
+    empty = ask("results", "--student", "nobody/nothing")
     assert empty.returncode == 0
     assert empty.stdout.startswith("no measurements yet")
     for form, read in (("parquet", "read_parquet"), ("csv", "read_csv"), ("json", "read_json")):
         path = tmp_path / f"it's.{form}"
-        assert call(workspace.root, "export", "--format", form, "--output", str(path), "--run", run.id).returncode == 0
+        assert ask("export", "--format", form, "--output", str(path), "--run", run.id).returncode == 0
         found = duckdb.connect().execute(f"select metric, value from {read}(?) order by metric", [str(path)]).fetchall()
         assert found == [("E_mem", 0.25), ("PFD", 1.5)]
     distances = tmp_path / "distances.parquet"
-    assert call(workspace.root, "export", "--table", "noise_distances", "--format", "parquet", "--output", str(distances)).returncode == 0
-    assert duckdb.connect().execute('select sum(len("values")) from read_parquet(?)', [str(distances)]).fetchall() == [(256,)]
-    assert call(workspace.root, "export", "--table", "runs", "--output", str(tmp_path / "r.csv"), "--metric", "PFD").returncode == 2
+    assert ask("export", "--table", "noise_distances", "--format", "parquet", "--output", str(distances)).returncode == 0
+    counted = 'select sum(len("values")) from read_parquet(?) where source = ?'
+    assert duckdb.connect().execute(counted, [str(distances), "workspace"]).fetchall() == [(256,)]
+    assert ask("export", "--table", "runs", "--output", str(tmp_path / "r.csv"), "--metric", "PFD").returncode == 2
     os.mkfifo(tmp_path / "pipe")
     for target in (tmp_path / "nowhere" / "x.csv", tmp_path, tmp_path / "pipe"):
-        assert "ordinary file" in refusal(call(workspace.root, "export", "--output", str(target)))
+        assert "ordinary file" in refusal(ask("export", "--output", str(target)))
     assert (tmp_path / "pipe").is_fifo()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
@@ -227,21 +260,26 @@ def test_the_command_line_works_while_the_app_owns_the_database(workspace: Works
         ]
         for reader in readers:
             output, _ = reader.communicate(timeout=60)
-            assert {row["run_id"] for row in json.loads(output)} == {first.id, second.id}
+            assert own_runs(output) == {first.id, second.id}
         output_file = tmp_path / "all.json"
         assert call(workspace.root, "export", "--format", "json", "--output", str(output_file)).returncode == 0
-        assert len(json.loads(output_file.read_text())) == 2
+        assert own_runs(output_file.read_text()) == {first.id, second.id}
         answer = call(workspace.root, "evaluate", *STAND_IN, "test/finish", "--json", stand_in=True)
         assert answer.returncode == 0
         owner.ingest()
         assert owner.rows("select count(*) as n from runs") == [{"n": 3}]
 
 
-def test_reading_never_writes_the_shipped_results(workspace: Workspace) -> None:
+def own_runs(rows: str) -> set[str]:
+    """Return the runs of the workspace among measurements in JSON, which hold the shipped ones too."""
+    return {row["run_id"] for row in json.loads(rows) if row["source"] == "workspace"}
+
+
+def test_reading_never_writes_the_shipped_results(workspace: Workspace, ask: Ask) -> None:
     shipped = REPOSITORY / "results.duckdb"
     before = shipped.stat() if shipped.exists() else None
     finished_run(workspace)
-    call(workspace.root, "results")
+    ask("results")
     after = shipped.stat() if shipped.exists() else None
     assert (before and (before.st_mtime_ns, before.st_ino)) == (after and (after.st_mtime_ns, after.st_ino))
 
@@ -249,16 +287,16 @@ def test_reading_never_writes_the_shipped_results(workspace: Workspace) -> None:
 def test_damaged_events_are_left_out_with_a_warning_on_stderr(workspace: Workspace) -> None:
     run = finished_run(workspace)
     append_raw(run, b"garbage\n", measurement(value="x"))
-    answer = call(workspace.root, "results", "--json")
+    answer = call(workspace.root, "results", "--json", "--run", run.id)
     assert answer.returncode == 0
     assert len(json.loads(answer.stdout)) == 1
     assert "2 damaged lines" in answer.stderr
 
 
-def test_published_results_are_rewritten_whole_and_united_without_doubling(workspace: Workspace, tmp_path: Path) -> None:
+def test_published_results_are_rewritten_whole_and_united_without_doubling(workspace: Workspace, ask: Ask, tmp_path: Path) -> None:
     first, second = finished_run(workspace), finished_run(workspace, a_config(seed=1))
     path = tmp_path / "results.duckdb"
-    answer = call(workspace.root, "publish-results", "--run", first.id, "--output", str(path))
+    answer = ask("publish-results", "--run", first.id, "--output", str(path))
     assert answer.returncode == 0, answer.stderr
     assert "1 runs, 1 measurements" in answer.stdout
     with Store(None, path) as demo:
@@ -266,11 +304,11 @@ def test_published_results_are_rewritten_whole_and_united_without_doubling(works
         assert demo.rows('select sum(len("values")) as n from noise_distances') == [{"n": 128}]
         assert len(demo.rows("select * from checkpoints")) == 2
         assert len(demo.rows("select * from pairs where teacher_png is not null")) == 1
-    assert call(workspace.root, "publish-results", "--all", "--output", str(path)).returncode == 0
+    assert ask("publish-results", "--all", "--output", str(path)).returncode == 0
     with Store(None, path) as demo:
-        assert {row["run_id"] for row in demo.rows("select run_id from runs")} == {first.id, second.id}
+        assert {row["run_id"] for row in demo.rows("select run_id from runs")} >= {first.id, second.id}
     before = path.read_bytes()
-    assert call(workspace.root, "publish-results", "--run", "nothing", "--output", str(path)).returncode == 2
+    assert ask("publish-results", "--run", "nothing", "--output", str(path)).returncode == 2
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in tmp_path.iterdir() if "duckdb" in entry.name) == ["results.duckdb"]
 
@@ -278,15 +316,21 @@ def test_published_results_are_rewritten_whole_and_united_without_doubling(works
 def test_a_folder_of_this_machine_is_not_published(workspace: Workspace, tmp_path: Path) -> None:
     run = finished_run(workspace)
     append_raw(run, measurement(student="/somewhere/else", metric="E_mem"))
-    answer = call(workspace.root, "publish-results", "--all", "--output", str(tmp_path / "r.duckdb"))
+    answer = call(workspace.root, "publish-results", "--run", run.id, "--output", str(tmp_path / "r.duckdb"))
     assert answer.returncode == 2
     assert "outside the repository" in refusal(answer)
+    assert not (tmp_path / "r.duckdb").exists()
     append_raw(run, measurement(student=str(ASSETS / GENERALIZES), metric="E_mem"))
     inside = finished_run(workspace, a_config(seed=3))
     append_raw(inside, measurement(student=str(ASSETS / GENERALIZES), metric="E_mem"))
-    assert call(workspace.root, "publish-results", "--run", inside.id, "--output", str(tmp_path / "r.duckdb")).returncode == 0
+    answer = call(workspace.root, "publish-results", "--all", "--output", str(tmp_path / "r.duckdb"))
+    assert answer.returncode == 0
+    assert answer.stderr == f"warning: the student of run {run.id} is a folder outside the repository: the run is left out\n"
     with Store(None, tmp_path / "r.duckdb") as demo:
-        (row,) = demo.rows("select student from measurements where metric = 'E_mem'")
+        published = [row["run_id"] for row in demo.rows("select run_id from runs")]
+        assert inside.id in published
+        assert run.id not in published
+        (row,) = demo.rows("select student from measurements where metric = 'E_mem' and run_id = ?", [inside.id])
         assert row["student"] == f"./pfd_engine/assets/{GENERALIZES}"
     assert str(REPOSITORY).encode() not in (tmp_path / "r.duckdb").read_bytes()
 
@@ -309,6 +353,42 @@ def test_doctor_says_what_is_sound_and_what_is_not(workspace: Workspace, hub: ob
     assert answer.returncode == 1
     failed = [line.split(":")[0].split()[1] for line in answer.stdout.splitlines() if line.startswith("FAIL")]
     assert failed == ["hub", "database", "runs"]
+
+
+@pytest.fixture
+def read_only(workspace: Workspace) -> Iterator[Run]:
+    """A finished run in a workspace on a file system that nobody can write to."""
+    workspace.root.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(workspace.root)], capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        run = finished_run(workspace)
+        with Store(workspace, None) as store:
+            store.ingest()
+        subprocess.run(["mount", "-o", "remount,ro", str(workspace.root)], check=True)
+        yield run
+    finally:
+        subprocess.run(["umount", str(workspace.root)], check=True)
+
+
+def test_a_read_only_workspace_is_examined_and_its_results_are_read(read_only: Run, tmp_path: Path, ask: Ask) -> None:
+    answer = ask("doctor")
+    assert answer.returncode == 1
+    assert len(answer.stdout.splitlines()) == 9
+    (worker,) = [line for line in answer.stdout.splitlines() if " worker: " in line]
+    assert worker.startswith("FAIL")
+    assert "Read-only file system" in worker
+    assert [row["run_id"] for row in json.loads(ask("results", "--json", "--run", read_only.id).stdout)] == [read_only.id]
+    assert ask("export", "--output", str(tmp_path / "all.csv")).returncode == 0
+    assert read_only.id in (tmp_path / "all.csv").read_text()
+
+
+@pytest.mark.parametrize(("total", "drawn"), [(8, True), (None, False)])
+def test_a_bar_of_unknown_length_does_not_flash(total: int | None, drawn: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar() as bar:
+        for done in range(8):
+            bar.show({"type": "progress", "phase": "discretization error", "done": done, "total": total, "unit": "noises"})
+    assert ("discretization error" in capsys.readouterr().err) is drawn
 
 
 def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:

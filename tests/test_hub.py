@@ -187,6 +187,19 @@ def test_what_is_not_there_gets_one_sentence(hub, reference, sentence):
     assert is_one_sentence(str(caught.value))
 
 
+def test_a_path_object_is_a_folder_whatever_it_starts_with(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("owner/name", "~folder", "plain"):
+        make_family_folder("own", tmp_path / name)
+        found = resolve(Path(name))
+        assert found.reference == f"./{name}"
+        assert found.revision == resolve(tmp_path / name).revision == resolve(found.reference).revision
+    for wrong in (None, 5, b"plain"):
+        with pytest.raises(InputError, match="a reference is of type") as caught:
+            resolve(wrong)
+        assert is_one_sentence(str(caught.value))
+
+
 @pytest.mark.hub
 def test_pickled_weights_are_refused_and_never_downloaded(hub):
     def write(folder):
@@ -257,6 +270,14 @@ def test_the_hub_tells_an_unknown_revision_from_an_unknown_repository(stub):
         resolve("acme/model@nope")
     with pytest.raises(InputError, match="there is no repository acme/other"):
         resolve("acme/other")
+
+
+def test_a_file_that_is_listed_and_not_there_is_said_to_be_so(stub):
+    stub(absent=("model.safetensors",))
+    with pytest.raises(InputError, match="acme/model lists a file that is not there on the Hub") as caught:
+        resolve("acme/model")
+    assert "try again" not in str(caught.value)
+    assert is_one_sentence(str(caught.value))
 
 
 def test_a_gated_repository_says_what_to_do_and_no_message_shows_the_token(stub, monkeypatch):

@@ -14,6 +14,8 @@ import pytest
 
 from pfd_engine import store_queries as queries
 from pfd_engine import store_schema
+from pfd_engine.errors import InputError
+from pfd_engine.publish import publish
 from pfd_engine.run_events import EventLog
 from pfd_engine.runs import Run, claim_new_run
 from pfd_engine.store import OwnedElsewhere, Store, migrate, read_results
@@ -155,6 +157,14 @@ def test_a_second_owner_is_refused_and_reads_the_run_folders(workspace: Workspac
         assert run.id in answer.stdout
         assert "'workspace'" in answer.stdout
     Store(workspace, None).close()
+
+
+def test_nothing_is_published_where_no_run_can_be(workspace: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    append_raw(finished_run(workspace), measurement(student="~/models/mine"))
+    with read_results(workspace, None) as store, pytest.raises(InputError, match="no finished run can be published"):
+        publish(store, None, tmp_path / "r.duckdb")
+    assert "is a folder outside the repository: the run is left out" in caplog.text
+    assert not (tmp_path / "r.duckdb").exists()
 
 
 def published_file(tmp_path: Path, value: float) -> Path:

@@ -153,6 +153,8 @@ def test_a_run_that_another_process_executes_is_waited_for(workspace: Workspace)
     assert worker.wait(20) == 0
     assert (foreign.status.state, mine.status.state) == ("cancelled", "finished")
     assert foreign.status.attempt == 1
+    said = (workspace.root.parent / "output.txt").read_text()
+    assert said.count(f"waiting for {foreign.id}, which another process (pid {process.pid}) still executes") == 1
 
 
 def test_a_failed_run_that_is_tried_again_is_taken_by_the_same_worker(workspace: Workspace) -> None:

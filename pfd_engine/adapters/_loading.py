@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def content_key(snapshot: Snapshot, description: Description, dtype: torch.dtype
     return hash_of("checkpoint", ADAPTER_VERSION, description.family, description.weights, str(dtype), files)
 
 
-def load_denoiser(reference: str, device: str = "cpu", report: Report | None = None) -> LoadedDenoiser:
+def load_denoiser(reference: str | os.PathLike[str], device: str = "cpu", report: Report | None = None) -> LoadedDenoiser:
     """Load a checkpoint that denoises: a Hub repository `owner/name[@revision]` or a folder.
 
     Raises InputError with one sentence: see `hub.resolve` for what may be wrong with the reference; besides, a device that
@@ -85,7 +86,7 @@ def load_denoiser(reference: str, device: str = "cpu", report: Report | None = N
 
 
 def load_map(
-    reference: str,
+    reference: str | os.PathLike[str],
     device: str = "cpu",
     solver: str = "heun",
     steps: int = 18,
@@ -115,7 +116,7 @@ def load_map(
     return make_map(family.load(_with_weights(snapshot, report), target), student_steps)
 
 
-def _checked(reference: str, report: Report | None) -> tuple[Family, Description, Snapshot]:
+def _checked(reference: str | os.PathLike[str], report: Report | None) -> tuple[Family, Description, Snapshot]:
     """Fetch the configuration alone and check it: an unusable checkpoint is refused before its weights come down."""
     snapshot = resolve(reference, weights=False, report=report)
     family = family_of(snapshot)

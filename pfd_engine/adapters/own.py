@@ -61,10 +61,10 @@ class OwnConfig(BaseModel):
     family: Literal["mlp"] = "mlp"
     network: MLPOptions
     preconditioning: Literal["edm"] = "edm"
-    sigma_data: Annotated[float, Field(gt=0)]
+    sigma_data: Annotated[float, Field(ge=1e-3, le=1e3)]
     sigma_min: Annotated[float, Field(gt=0)] = 0.002
     sigma_max: Annotated[float, Field(gt=0)] = 80.0
-    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=4)]
+    shape: Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_PARAMETERS)], ...], Field(min_length=1, max_length=4)]
     weights: Literal["ema", "raw"] = "ema"
     metadata: dict[str, Any] = {}
     license: Annotated[str, Field(max_length=200)] | None = None
@@ -199,5 +199,6 @@ def _reason(error: Exception) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     message = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"][0].lower() + first["msg"][1:]
-    given = repr(first["input"])[:60]
+    given = repr(first["input"])
+    given = given if len(given) <= 60 else f"{given[:60]}..."
     return f"{where} is {given}, {message}" if where else message
