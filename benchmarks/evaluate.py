@@ -106,7 +106,8 @@ def small_unet(folder: Path, seed: int) -> str:
 
 def prepared(teacher: str, student: str, noises: int) -> Evaluation:
     """Load a pair without a training set, whose closed-form denoiser makes no network calls."""
-    evaluation = prepare(EvaluateConfig(teacher=teacher, student=student, num_noises=noises), Workspace(Path("unused")))
+    with tempfile.TemporaryDirectory() as folder:
+        evaluation = prepare(EvaluateConfig(teacher=teacher, student=student, num_noises=noises), Workspace(Path(folder)))
     evaluation.training_set = None
     return evaluation
 

@@ -14,6 +14,7 @@ def evaluate() -> None:
     from pages.common.forms import read_form
     from pfd_engine.config import EvaluateConfig
     from pfd_engine.errors import InputError
+    from pfd_engine.hub import check_folders
 
     st.title("Evaluate")
     st.caption("Measure the probability flow distance between a teacher and a student, from the same noises through both.")
@@ -29,6 +30,7 @@ def evaluate() -> None:
     with right, st.container(border=True, key="cost"):
         if config is not None:
             try:
+                check_folders(config)
                 cost_panel(config)
             except InputError as error:
                 problem = error

@@ -153,12 +153,12 @@ def past_runs() -> list[PastRun]:
 
 @st.cache_resource(show_spinner=False)
 def _open(root: str | None) -> Opened:
-    from pfd_engine.store import OwnedElsewhere, Store
+    from pfd_engine.store import OwnedElsewhere, Store, Unwritable
 
     workspace = None if root is None else Workspace.from_environment()
     try:
         return Opened(Store(workspace, PUBLISHED_DATABASE), borrowed=False)
-    except OwnedElsewhere as error:
+    except (OwnedElsewhere, Unwritable) as error:
         LOG.warning("%s", error)
         return Opened(Store(workspace, PUBLISHED_DATABASE, in_memory=True), borrowed=True)
 
