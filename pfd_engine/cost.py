@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.solvers import SOLVERS
@@ -39,7 +38,7 @@ class Model:
 
 @dataclass(frozen=True)
 class PastRun:
-    """What a finished evaluation teaches about speed: its work in floating point operations, and the seconds it took on its device."""
+    """What a finished evaluation teaches about speed: the floating point operations it really made, and its seconds on its device."""
 
     flops: float
     seconds: float
@@ -76,11 +75,12 @@ def estimate(config: EvaluateConfig, teacher: Model | None = None, student: Mode
         return Cost(teacher_calls, student_calls, total, None, "Name a teacher and a student to see how long it will take.")
     flops = teacher_total * teacher.flops_per_call + student_total * student.flops_per_call
     kind = config.device.partition(":")[0]
-    rates = [run.flops / run.seconds for run in past if run.seconds > 0 and run.flops > 0 and _same_kind(kind, run.device)]
-    if rates:
+    known = [run for run in past if run.seconds > 0 and run.flops > 0 and _same_kind(kind, run.device)]
+    if known:
+        rate = sum(run.flops for run in known) / sum(run.seconds for run in known)
         return Cost(
-            teacher_calls, student_calls, total, STARTUP_SECONDS + flops / median(rates),
-            f"at the speed of {len(rates)} earlier {'run' if len(rates) == 1 else 'runs'} here",
+            teacher_calls, student_calls, total, STARTUP_SECONDS + flops / rate,
+            f"at the speed of {len(known)} earlier {'run' if len(known) == 1 else 'runs'} here",
         )  # fmt: skip
     assumed = DEFAULT_FLOPS["cuda" if kind == "cuda" else "cpu"]
     return Cost(

@@ -144,6 +144,7 @@ class Evaluation:
     device: torch.device
     notes: list[str] = field(default_factory=list)
     memorized: int = field(default=0, init=False)
+    calls_made: dict[str, int] = field(default_factory=dict, init=False)
 
     def run(self, run_id: str, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """Yield the events of the evaluation, the result last; raises Cancelled once `should_stop()` and RunError for what fails."""
@@ -161,13 +162,14 @@ class Evaluation:
 
     def _events(self, run_id: str, end_points: EndPoints, started: float) -> Iterator[Event]:
         config = self.config
+        self.memorized, self.calls_made = 0, {"teacher": 0, "student": 0}
         for role, flow_map in self.maps.items():
             yield checkpoint_event(role, flow_map)
         if self.training_set is not None:
             yield training_set_event(self.training_set)
         blocks = list(seed_blocks(config.seed, config.seed + config.num_noises, self.shape))
 
-        convergence = yield from _as_events("convergence", converge(self.maps, blocks, self.shape, self.psi, end_points))
+        convergence = yield from self._as_events("convergence", converge(self.maps, blocks, self.shape, self.psi, end_points))
         maps = dict(convergence.maps)
         if not convergence.converged:
             self.notes.append("the teacher's map did not converge: its solver error is part of this distance")
@@ -178,11 +180,11 @@ class Evaluation:
 
         tallies, interval = {name: Tally() for name in pairs}, None
         looks = look_schedule(blocks) if config.target_relative_error is not None else [config.num_noises]
-        self.memorized = 0
         per_noise = sum(m.network_calls for m in maps.values())
         calls = 0
         for block in measure(maps, pairs, blocks, self.shape, self.psi, end_points):
             if isinstance(block, Progress):
+                self._count(block)
                 calls += block.noises * block.flow_map.network_calls  # type: ignore[attr-defined]
                 yield _progress("noises", min(calls // per_noise, config.num_noises), config.num_noises)
                 continue
@@ -206,7 +208,7 @@ class Evaluation:
         pair = {role: maps[role] for role in ("teacher", "student")}
         error = convergence.error
         if error is None:
-            error = yield from _as_events(
+            error = yield from self._as_events(
                 "discretization error", discretization_error(pair, tallies["PFD"], blocks, self.shape, self.psi, end_points)
             )
         estimate = finish(tallies["PFD"], interval, pair, error, self.psi.name)
@@ -216,8 +218,32 @@ class Evaluation:
         memorization = self._memorization(tallies)
         yield from measurement_events(estimate, pair, self.psi, memorization)
         result = result_object(estimate, pair, self.psi, self.shape, memorization)
+        result["network_calls_made"] = self.calls_made
+        if estimate.discretization_error is not None and estimate.discretization_error > (estimate.ci_high - estimate.ci_low) / 2:
+            self.notes.append(
+                f"the solver's own error, about {estimate.discretization_error:.2g}, is larger than half the interval's width, "
+                f"{(estimate.ci_high - estimate.ci_low) / 2:.2g}: take more steps to narrow it"
+            )
         result["warnings"] = list(self.notes)
         yield {"type": "result", "result": result | {"seconds": time.monotonic() - started, "run_id": run_id} | provenance(self.device)}
+
+    def _as_events(self, phase: str, work: Generator[Progress, None, Any]) -> Generator[Event, None, Any]:
+        """Turn the progress of a computation of unknown length into events, and return its value."""
+        noises = 0
+        while True:
+            try:
+                progress = next(work)
+            except StopIteration as stop:
+                return stop.value
+            self._count(progress)
+            noises += progress.noises
+            yield {"type": "progress", "phase": phase, "done": noises, "total": None, "unit": "noises"}
+
+    def _count(self, progress: Progress) -> None:
+        """Count the network calls really made for each side, for all noises together; what came from the cache cost none."""
+        for role, flow_map in self.maps.items():
+            if not progress.cached and map_model(progress.flow_map) is map_model(flow_map):
+                self.calls_made[role] += progress.noises * progress.flow_map.network_calls  # type: ignore[attr-defined]
 
     def _empirical_map(self, maps: dict[str, FlowMap]) -> SolverMap:
         """The training set's own map, with the solver, the steps and the range of the pair."""
@@ -244,14 +270,3 @@ class Evaluation:
 
 def _progress(phase: str, done: int, total: int) -> Event:
     return {"type": "progress", "phase": phase, "done": done, "total": total, "unit": "noises"}
-
-
-def _as_events(phase: str, work: Generator[Progress, None, Any]) -> Generator[Event, None, Any]:
-    """Turn the progress of a computation of unknown length into events, and return its value."""
-    noises = 0
-    while True:
-        try:
-            noises += next(work).noises
-        except StopIteration as stop:
-            return stop.value
-        yield {"type": "progress", "phase": phase, "done": noises, "total": None, "unit": "noises"}

@@ -45,9 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
             return status
     latest = max(list_runs(Workspace.from_environment()), key=lambda run: run.status.created)
     address = f"http://{ADDRESS}:{options.port}"
-    print(f"\nThe dashboard: {address}\nThis result:   {address}/Result?run={latest.id}\n(Ctrl-C stops it)", flush=True)
+    result = f"{address}/result?run={latest.id}"
+    print(f"\nThe dashboard: {address}\nThis result:   {result}\n(Ctrl-C stops it)", flush=True)
     if not options.no_browser and has_browser():
-        threading.Thread(target=open_when_ready, args=(address, f"{address}/Result?run={latest.id}"), daemon=True).start()
+        threading.Thread(target=open_when_ready, args=(address, result), daemon=True).start()
     try:
         return subprocess.run(
             [

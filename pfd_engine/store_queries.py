@@ -132,8 +132,8 @@ def training_sets(store: Store) -> pd.DataFrame:
 def past_timings(store: Store, limit: int = 200) -> list[dict[str, Any]]:
     """Return what finished evaluations of this workspace took, newest first, as a basis for estimates.
 
-    Each has `seconds`, `device`, `num_noises`, and for both sides `reference`, `parameters`, `family` and network `calls` per noise under
-    `teacher` and `student`, and the `shape` of a sample.
+    Each has `seconds`, `device`, `num_noises`, and for both sides `reference`, `parameters`, `family` and the network `calls` really made
+    for all noises together (cached end points cost none) under `teacher` and `student`, and the `shape` of a sample.
     """
     timings = []
     for row in store.rows(
@@ -147,7 +147,7 @@ def past_timings(store: Store, limit: int = 200) -> list[dict[str, Any]]:
                     "reference": result[role]["reference"],
                     "parameters": result[role]["parameters"],
                     "family": result[role]["family"],
-                    "calls": result["network_calls"][role],
+                    "calls": result["network_calls_made"][role],
                 }
                 for role in ("teacher", "student")
             }

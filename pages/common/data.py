@@ -146,7 +146,7 @@ def past_runs() -> list[PastRun]:
         for role in ("teacher", "student"):
             side = timing[role]
             model = Model(side["parameters"] or 0, shape, side["family"] or "")
-            flops += (timing["num_noises"] or 0) * (side["calls"] or 0) * model.flops_per_call
+            flops += (side["calls"] or 0) * model.flops_per_call
         past.append(PastRun(flops, float(timing["seconds"] or 0.0), str(timing["device"] or "")))
     return past
 
