@@ -1,6 +1,7 @@
 """What every test shares: a workspace and a Hub cache of its own, no way to the real Hub, and a Hub server on loopback."""
 
 import os
+import sys
 
 import pytest
 
@@ -20,6 +21,17 @@ def _own_folders(tmp_path, monkeypatch):
     """Give each test a workspace and a Hub home of its own."""
     monkeypatch.setenv("PFD_HOME", str(tmp_path / "workspace"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_left():
+    """End the workers that a test's own process started."""
+    yield
+    worker = sys.modules.get("pfd_engine.worker")
+    while worker is not None and worker._started:
+        process = worker._started.pop()
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")
