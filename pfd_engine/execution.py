@@ -22,6 +22,7 @@ from pfd_engine.workspace import Workspace
 
 Event = dict[str, Any]
 PROGRESS_SECONDS = 0.5
+REUSE_SECONDS = 1.0
 NOT_MINE = 3
 
 
@@ -32,7 +33,7 @@ class ActiveRun:
         self.run = run
         self.status = run.status
         self._lock = lock
-        self._last_progress = 0.0
+        self._last_progress = self._phase_started = 0.0
         try:
             self._events = EventLog(run.events_path)
         except OSError as error:
@@ -46,7 +47,7 @@ class ActiveRun:
         """Enter state running as one more attempt of this process."""
         self._update(
             state="running", started=self.status.started or time.time(), finished=None, pid=os.getpid(),
-            attempt=self.status.attempt + 1, message=None, exit_code=None,
+            attempt=self.status.attempt + 1, message=None, exit_code=None, phase=None,
         )  # fmt: skip
 
     def report(self, event: Event) -> None:
@@ -60,9 +61,12 @@ class ActiveRun:
             return
         self._last_progress = now
         self._events.append(event, durable=False)
-        began = now if new_phase else self.status.phase_started
         progress = {key: event.get(key) for key in ("phase", "done", "total", "unit")}
-        self._update(durable=False, phase_started=began, **progress)
+        if new_phase:
+            self._phase_started = now
+        if new_phase or now - self._phase_started < REUSE_SECONDS:  # end points that were cached come at once: they tell no speed
+            progress |= {"pace_started": now, "pace_done": event.get("done")}
+        self._update(durable=False, **progress)
 
     def end(self, state: State, message: str | None, exit_code: int) -> None:
         """Record the end on disk, the exit status included, and free the folder."""

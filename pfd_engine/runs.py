@@ -36,7 +36,8 @@ CONFIGS = {"evaluate": EvaluateConfig}
 class Status(BaseModel):
     """The state of a run; times are unix seconds.
 
-    `done` of `total` `unit`s in `phase` is live progress. `attempt` counts starts; `exit_code` is that of the last one (0 success,
+    `done` of `total` `unit`s in `phase` is live progress; its speed is measured from `pace_done` at `pace_started` on. `queued` is when
+    it was put back into the queue. `attempt` counts starts; `exit_code` is that of the last one (0 success,
     1 failed, 2 could not start, 130 cancelled, negative: killed by that signal). `folder` is where relative paths start.
     """
 
@@ -44,11 +45,13 @@ class Status(BaseModel):
 
     state: State
     created: float = 0.0
+    queued: float | None = None
     started: float | None = None
     finished: float | None = None
     message: str | None = None
     phase: str | None = None
-    phase_started: float | None = None
+    pace_started: float | None = None
+    pace_done: int | None = None
     done: int | None = None
     total: int | None = None
     unit: str | None = None
@@ -73,10 +76,12 @@ class Status(BaseModel):
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds to the end of the present phase, at its mean speed so far; None where nothing is known."""
-        if self.state != "running" or not self.fraction or self.phase_started is None:
+        """Estimated seconds to the end of the present phase, at this attempt's mean speed so far; None where nothing is known."""
+        if self.state != "running" or self.done is None or not self.total or self.pace_started is None or self.pace_done is None:
             return None
-        return (time.time() - self.phase_started) * (1 / self.fraction - 1)
+        if (gained := self.done - self.pace_done) <= 0:
+            return None
+        return (time.time() - self.pace_started) * max(0, self.total - self.done) / gained
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,7 @@ class Run:
             self.config  # noqa: B018  a damaged configuration is refused here, not by the worker
             (self.path / "cancel").unlink(missing_ok=True)
             (self.path / "reserve").write_bytes(os.urandom(RESERVE_BYTES))
-            self.write_status(Status(state="queued", created=status.created, folder=status.folder))
+            self.write_status(Status(state="queued", created=status.created, queued=time.time(), folder=status.folder))
 
 
 def parse_config(values: Mapping[str, Any]) -> EvaluateConfig:

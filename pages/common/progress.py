@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def sentence(status: Status) -> str:
     """Return the state of a run in words: phase, count, time left or time taken."""
     if status.state == "queued":
-        return f"waiting for the worker since {words.duration(_since(status.created))}"
+        return f"waiting for the worker for {words.duration(_since(status.queued or status.created))}"
     if status.state == "running":
         parts = [status.phase or "starting"]
         if status.done is not None and status.total:
