@@ -54,7 +54,8 @@ def convergence(frame: pd.DataFrame, unit: str = "data units") -> go.Figure:
             customdata=np.stack([_round(rows["ci_low"].to_numpy()), _round(rows["ci_high"].to_numpy())], axis=1),
             hovertemplate="%{x:,} noises: %{y:.4g} [%{customdata[0]:.4g}, %{customdata[1]:.4g}]<extra></extra>",
         )
-    figure.update_xaxes(title_text="Number of noises M", type="log", dtick=float(np.log10(4)), tickformat=",d")
+    ticks = _ticks(frame["num_noises"]) if len(frame) else []
+    figure.update_xaxes(title_text="Number of noises M", type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
     figure.update_yaxes(title_text=f"Distance ({unit})", rangemode="tozero")
     return _finish(figure)
 
@@ -87,9 +88,16 @@ def histogram(distances: dict[str, NDArray[np.float64]], values: dict[str, float
         if metric in values:
             figure.add_vline(x=values[metric], line={"color": color, "width": 2, "dash": "dash"})
     figure.update_layout(barmode="overlay", bargap=0)
-    figure.update_xaxes(title_text=f"Distance at one noise ({unit}); dashed: root mean square")
+    figure.update_xaxes(title_text=f"Distance at one noise ({unit})")
     figure.update_yaxes(title_text="Noises (count)")
     return _finish(figure)
+
+
+def _ticks(counts: pd.Series) -> list[int]:
+    """Return ticks for a logarithmic axis: the first and the last number of noises, and powers of four well between."""
+    first, last = int(counts.min()), int(counts.max())
+    between = [4**k for k in range(1, 16) if 2.5 * first <= 4**k <= last / 2.5]
+    return sorted({first, *between, last})
 
 
 def _finish(figure: go.Figure) -> go.Figure:

@@ -169,9 +169,9 @@ class Store:
 
     def _create_views(self) -> None:
         for name in TABLES:
-            united = f"select * exclude (key), 'workspace' as source from workspace.{name}"
+            united = f"select * exclude (key) from workspace.{name}"
             if name in self._published:
-                united += f" union all by name select * exclude (key), 'published' as source from published.{name}"
+                united += f" union all by name select * exclude (key) from published.{name}"
             self._connection.execute(f"create view {name} as {united}")
 
 

@@ -253,7 +253,8 @@ def _create_statements() -> list[str]:
     statements = []
     for table in TABLES.values():
         columns = ", ".join(f'"{name}" {"VARCHAR" if kind == "JSON" else kind}' for name, kind in table.columns.items())
-        statements.append(f"create table {{database}}.{table.name} (key varchar primary key, {columns})")
+        source = "source varchar not null default '{database}'"
+        statements.append(f"create table {{database}}.{table.name} (key varchar primary key, {columns}, {source})")
     statements.append(
         'create table {database}.ingested (run_id varchar primary key, "offset" bigint not null, status_stamp varchar, warnings bigint)'
     )

@@ -19,6 +19,7 @@ from pfd_engine.publish import publish
 from pfd_engine.run_events import EventLog
 from pfd_engine.runs import Run, claim_new_run
 from pfd_engine.store import OwnedElsewhere, Store, migrate, read_results
+from pfd_engine.store_ingest import upsert
 from pfd_engine.store_schema import MEASUREMENTS, MIGRATIONS
 from pfd_engine.workspace import Workspace
 from tests.run_samples import a_config, append_raw, finished_run, measurement
@@ -173,7 +174,7 @@ def published_file(tmp_path: Path, value: float) -> Path:
         connection.execute("attach ? as p", [":memory:"])
         migrate(connection, "published")
         row = MEASUREMENTS.row(measurement(value=value) | {"run_id": "shipped"})
-        connection.execute(f"insert into published.measurements values ({', '.join('?' * len(row))})", list(row.values()))
+        upsert(connection, "published", MEASUREMENTS, [row])
     return path
 
 
