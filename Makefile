@@ -40,6 +40,8 @@ lock: .venv/installed-dev
 	$(COMPILE) -o requirements-demo.txt requirements-demo.in
 
 .venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11: name a newer one with PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
 
 .venv/installed: requirements.txt | .venv/bin/python
