@@ -6,12 +6,13 @@ from typing import Any
 
 import streamlit as st
 
-from pages.common.layout import RESULT, alert, is_demo, page
+from pages.common.layout import RESULT, alert, is_demo, page, repeated
 
 
 def evaluate() -> None:
     """Draw the page."""
-    from pages.common.forms import read_form
+    from pages.common import words
+    from pages.common.forms import check_descriptor, link_notes, look_up_training_set, read_form
     from pfd_engine.config import EvaluateConfig
     from pfd_engine.errors import InputError
     from pfd_engine.hub import check_folders
@@ -21,6 +22,8 @@ def evaluate() -> None:
     left, right = st.columns([5, 3], gap="large")
     with left:
         slots = fields()
+        for name, sentence in link_notes():
+            slots.get(name, left).caption(words.markdown(sentence[:1].upper() + sentence[1:] + "."))
     config = None
     problem: InputError | None = None
     try:
@@ -31,15 +34,23 @@ def evaluate() -> None:
         if config is not None:
             try:
                 check_folders(config)
+                check_descriptor(config)
                 cost_panel(config)
+                if config.training_set and not is_demo():
+                    look_up_training_set(config.training_set)
             except InputError as error:
                 problem = error
         else:
             st.markdown("**What it will cost**")
             st.caption("Network calls and time appear here once teacher, student and numbers are in order.")
+        again = st.container()
         started = not is_demo() and st.button("Launch", type="primary", width="stretch", key="launch")
     if problem is not None and (started or not _only_missing(problem)):
-        slots.get(problem.field or "", right).html(alert(str(problem)))
+        if problem.field in slots:
+            slots[problem.field].html(alert(str(problem)))
+            again.html(repeated(str(problem)))  # the field may be out of sight, and then Launch would seem to do nothing
+        else:
+            again.html(alert(str(problem)))
     if config is None:
         return
     if is_demo():
@@ -49,16 +60,32 @@ def evaluate() -> None:
         st.caption("The same from the command line")
         st.code(config.command(), language="bash", wrap_lines=True)
     if started and problem is None:
-        launch(config)
+        try:
+            launch(config)
+        except InputError as error:
+            again.html(alert(str(error)))
 
 
 def fields() -> dict[str, Any]:
     """Draw the fields; returns the container of each, in which an error can be put below it."""
-    from pages.common.forms import REFERENCE_HELP, REVISION_HELP, bundled_pair_choices, choice_field, number_field, text_field
+    from pages.common.forms import (
+        NEEDS_FILE,
+        REFERENCE_HELP,
+        REVISION_HELP,
+        advanced_is_used,
+        bundled_pair_choices,
+        choice_field,
+        number_field,
+        refuse_link_values,
+        text_field,
+    )
     from pfd_engine.descriptors import descriptor_names
     from pfd_engine.solvers import SOLVERS
 
     slots: dict[str, Any] = {}
+    choices = {"solver": list(SOLVERS), "descriptor": descriptor_names(), "device": ["auto", "cpu", "cuda"]}
+    refuse_link_values(choices)
+    open_advanced = advanced_is_used()
     bundled_pair_choices()
     for role in ("teacher", "student"):
         wide, narrow = st.columns([3, 1])
@@ -78,17 +105,19 @@ def fields() -> dict[str, Any]:
             "num_noises", "Noises", 1024, step=256, help="More noises, narrower interval: its width falls with the square root."
         )
     with second:
-        slots["solver"] = choice_field("solver", "Solver", list(SOLVERS), index=list(SOLVERS).index("heun"))
+        slots["solver"] = choice_field("solver", "Solver", choices["solver"], index=choices["solver"].index("heun"))
     with third:
         slots["steps"] = number_field("steps", "Steps", 18, step=1, help="Steps of the solver from pure noise to the image.")
     first, second = st.columns(2)
     with first:
         slots["descriptor"] = choice_field(
-            "descriptor", "Descriptor", descriptor_names(), help="What two images are compared by. Only with pixel is PFD a metric."
+            "descriptor", "Descriptor", choices["descriptor"], help="What two images are compared by. Only with pixel is PFD a metric."
         )
     with second:
-        slots["device"] = choice_field("device", "Device", ["auto", "cpu", "cuda"], help="auto: the first GPU, else the CPU.")
-    with st.expander("Advanced"):
+        slots["device"] = choice_field("device", "Device", choices["device"], help="auto: the first GPU, else the CPU.")
+    if st.session_state.get("descriptor") in NEEDS_FILE:
+        slots |= descriptor_file()
+    with st.expander("Advanced", expanded=open_advanced):
         slots |= advanced()
     return slots
 
@@ -114,13 +143,21 @@ def advanced() -> dict[str, Any]:
         slots["batch_size"] = text_field(
             "batch_size", "Batch size", value="auto", help="auto, or a whole number. It never changes the result."
         )
-    if st.session_state.get("descriptor") == "sscd":
-        slots["descriptor_file"] = text_field("descriptor_file", "Descriptor file", help="The TorchScript file with the SSCD weights.")
-        slots["descriptor_sha256"] = text_field("descriptor_sha256", "Its sha256")
-        slots["allow_torchscript"] = st.container()
-        slots["allow_torchscript"].checkbox(
-            "Allow TorchScript (it is code: only a file that you trust)", key="allow_torchscript", persist_state="session"
-        )
+    return slots
+
+
+def descriptor_file() -> dict[str, Any]:
+    """Draw the fields of a descriptor whose weights are a file of the visitor's own."""
+    from pages.common.forms import ALLOW_LABEL, text_field
+
+    slots: dict[str, Any] = {}
+    first, second = st.columns(2)
+    with first:
+        slots["descriptor_file"] = text_field("descriptor_file", "Descriptor file", help="The TorchScript file with its weights.")
+    with second:
+        slots["descriptor_sha256"] = text_field("descriptor_sha256", "Its sha256", help="As stated where the file was published.")
+    slots["allow_torchscript"] = st.container(gap="xsmall")
+    slots["allow_torchscript"].checkbox(ALLOW_LABEL, key="allow_torchscript", persist_state="session")
     return slots
 
 
@@ -151,14 +188,17 @@ def cost_panel(config: Any) -> None:
     cost = estimate(config, teacher, student, past)
     few_step = student is not None and student.few_step
     rows = [
-        ("Teacher", f"{cost.teacher_calls:,} network calls a noise" + (" or more" if few_step else "")),
-        ("Student", f"{cost.student_calls:,} network calls a noise"),
-        ("Together", f"{cost.total_calls:,} network calls"),
-        ("Time", "–" if cost.seconds is None else f"about {words.duration(cost.seconds)}"),
+        ("Teacher", f"{words.count(cost.teacher_calls, 'network call')} a noise" + (" or more" if few_step else "")),
+        ("Student", f"{words.count(cost.student_calls, 'network call')} a noise"),
+        ("Together", words.count(cost.total_calls, "network call")),
     ]
+    if not is_demo():
+        descriptor = "" if config.descriptor == "pixel" else ", plus the descriptor network"
+        rows.append(("Time", "–" if cost.seconds is None else f"about {words.duration(cost.seconds)}{descriptor}"))
     st.html(words.facts(rows))
-    basis = cost.basis[:1].upper() + cost.basis[1:].rstrip(".")
-    st.caption(f"{basis}. What was measured before with the same model and noises is reused.")
+    if not is_demo():
+        basis = cost.basis[:1].upper() + cost.basis[1:].rstrip(".")
+        st.caption(f"{basis}. What was measured before with the same model and noises is reused.")
     if problem is not None:
         raise problem
 

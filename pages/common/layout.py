@@ -13,6 +13,7 @@ from pathlib import Path
 import streamlit as st
 
 from pfd_engine.errors import PFDError
+from pfd_engine.workspace import Workspace
 
 HERE = Path(__file__).parent
 LOG = logging.getLogger("pfd_engine.pages")
@@ -52,12 +53,24 @@ def page(title: str) -> Iterator[None]:
                 st.page_link(path, label=label, width="stretch")
         if is_demo():
             st.caption("Read-only demo: published results only.")
+    if not is_demo() and (problem := workspace_problem()):
+        st.html(alert(problem))
     with boundary():
         yield
 
 
+def workspace_problem() -> str | None:
+    """Say in one sentence that the workspace cannot be written; None where it can. Nothing is created."""
+    root = nearest = str(Workspace.from_environment().root)
+    while not os.path.exists(nearest):
+        nearest = os.path.dirname(nearest)
+    if os.path.isdir(nearest) and os.access(nearest, os.W_OK | os.X_OK):
+        return None
+    return f"the workspace {root} cannot be written, so nothing can be measured: set PFD_HOME to a folder that can, and start the app again"
+
+
 @contextmanager
-def boundary() -> Iterator[None]:
+def boundary(what: str = "page") -> Iterator[None]:
     """Show any exception as one sentence; its details go to the server's log under a short reference."""
     try:
         yield
@@ -65,8 +78,8 @@ def boundary() -> Iterator[None]:
         st.html(alert(str(error)))
     except Exception:
         reference = secrets.token_hex(3)
-        LOG.exception("a page failed (reference %s)", reference)
-        st.error(f"This page could not be drawn. Reload it; if that does not help, look for reference {reference} in the server's log.")
+        LOG.exception("a %s failed (reference %s)", what, reference)
+        st.error(f"This {what} could not be drawn. Reload it; if that does not help, look for reference {reference} in the server's log.")
 
 
 def live(seconds: float | None) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -89,3 +102,10 @@ def alert(message: str) -> str:
     from html import escape
 
     return f'<p class="field-error" role="alert">{escape(message)}</p>'
+
+
+def repeated(message: str) -> str:
+    """Return a sentence that stands as an alert elsewhere on the page: looks the same, and is not announced twice."""
+    from html import escape
+
+    return f'<p class="field-error repeated">{escape(message)}</p>'
