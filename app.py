@@ -27,7 +27,7 @@ def home() -> None:
             st.page_link(EVALUATE, label="How to measure your own pair")
         elif st.button("Measure a pair", type="primary"):
             st.switch_page(EVALUATE)
-        if st.button("Inspect a checkpoint"):
+        if not is_demo() and st.button("Inspect a checkpoint"):
             st.switch_page(CHECKPOINTS)
 
     results = latest_results(LATEST)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
+from pages.common import words
 from pages.common.layout import EVALUATE, alert, is_demo, page
+
+if TYPE_CHECKING:
+    from pfd_engine.checkpoint_info import CheckpointInfo
 
 
 def checkpoints() -> None:
     """Draw the page."""
-    from pages.common import words
     from pages.common.forms import bundled_choices, inspect_checkpoint
     from pfd_engine.errors import InputError
 
@@ -46,7 +51,7 @@ def checkpoints() -> None:
         ("Parameters", words.parameters(info.parameters)),
         ("Sample shape", f"{shape} (channels × height × width)" if shape.count("×") == 2 else shape),
         ("Noise range (sigma)", f"{info.sigma_min:.4g} to {info.sigma_max:.4g}" if known_range else "–"),
-        ("Kind of map", f"few-step student, {info.steps or 1} steps" if info.few_step else "probability flow ODE"),
+        ("Kind of map", kind_of_map(info)),
         ("Revision", info.revision or "–"),
         ("License", info.license or "not stated"),
         ("Size on disk", words.size(info.size_bytes)),
@@ -55,9 +60,17 @@ def checkpoints() -> None:
     st.html(words.facts(rows))
     if info.loadable:
         with st.container(horizontal=True):
-            for role in ("teacher", "student"):
-                if st.button(f"Use as {role}", key=f"use_{role}", type="primary" if role == "teacher" else "secondary"):
+            roles = ("student",) if info.few_step else ("teacher", "student")
+            for role in roles:
+                if st.button(f"Use as {role}", key=f"use_{role}", type="primary" if role == roles[0] else "secondary"):
                     st.switch_page(EVALUATE, query_params={role: reference})
+
+
+def kind_of_map(info: CheckpointInfo) -> str:
+    """Name how a model maps noise to an image, where its files tell."""
+    if info.family is None:
+        return "–"
+    return f"few-step student, {words.count(info.steps or 1, 'step')}" if info.few_step else "probability flow ODE"
 
 
 with page("Checkpoints"):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import EVALUATE, RESULT, RUNS, alert, live, page
+from pages.common.layout import EVALUATE, RUNS, alert, is_demo, live, page
 
 if TYPE_CHECKING:
     from pages.common.results import Result
@@ -48,22 +49,25 @@ def watch(run_id: str) -> None:
     from pages.common.progress import bar
 
     run = find_run(run_id)
-    if run is None:
-        st.rerun(scope="app")
+    if run is None or not (run.path / "status.json").is_file():
+        st.html(alert(f"run {run_id} is gone: its folder was deleted. Measure the pair again on the Evaluate page"))
+        st.page_link(RUNS, label="All runs")
+        return
     status, values = run.status, run.config_values
     if status.state == "finished" and run.result is not None:
         st.rerun(scope="app")
     see_to_worker(run)
-    names = [words.markdown(words.short(str(values.get(role)))) for role in ("student", "teacher")]
-    st.markdown(f"**{names[0]}** against **{names[1]}**")
+    if values:
+        names = [words.markdown(words.short(str(values.get(role, "?")))) for role in ("student", "teacher")]
+        st.markdown(f"**{names[0]}** against **{names[1]}**")
     bar(status)
     if status.state == "failed":
         st.html(alert(status.message or "the run failed without saying why: its log is on the Runs page"))
     if status.state == "finished":
         st.html(alert("the run finished but left no result that can be read: measure the pair again"))
-    if status.state in ("failed", "cancelled", "finished"):
+    if status.state in ("failed", "cancelled", "finished") and values:
         st.page_link(EVALUATE, label="Change it and try again", query_params=form_fields(values))
-    else:
+    elif status.state in ("queued", "running"):
         st.caption("You can close this page: the run goes on, and its result will be under the same link.")
     st.page_link(RUNS, label="All runs")
 
@@ -77,6 +81,9 @@ def choose(title: str, sentence: str, missing: bool = False) -> None:
     if missing:
         st.html(alert(sentence))
     latest = latest_results(8)
+    if not latest and is_demo():
+        st.info("Nothing is published here yet.")
+        return
     if not latest:
         st.info("There is no result yet. Measure a pair on the Evaluate page, and it will appear here.")
         st.page_link(EVALUATE, label="Go to Evaluate")
@@ -85,20 +92,24 @@ def choose(title: str, sentence: str, missing: bool = False) -> None:
     for summary in latest:
         with st.container(border=True):
             results.summary_card(summary)
-            st.page_link(RESULT, label="Open the result", query_params={"run": summary.run_id})
+            # A page link to the page that is open already would change what is shown and leave the address behind.
+            st.html(f'<a class="open-result" href="?run={escape(summary.run_id)}">Open the result</a>')
 
 
 def draw(result: Result) -> None:
     """Draw everything about one result, the answer first."""
-    from pages.common import results
+    from pages.common import results, words
     from pages.common.wall import wall
 
     summary = result.summary
     st.title("Result")
-    st.markdown(f"**{results.title(summary)}**")
+    apart = words.markdown(summary.apart)
+    st.markdown(f"**{results.title(summary)}**" + (f"  \n:small[:gray[{apart}]]" if apart else ""))
     if sentence := results.verdict_html(result):
         st.html(sentence)
     st.html(results.cards(result))
+    if warned := results.warnings_html(summary):
+        st.html(warned)
     notes(result)
 
     st.subheader("Same noise, both models")
@@ -114,15 +125,15 @@ def draw(result: Result) -> None:
     st.html(results.provenance(result))
     if result.config is not None:
         st.caption("The same from the command line")
-        st.code(result.config.command(), language="bash", wrap_lines=True)
+        st.code(results.command(result), language="bash", wrap_lines=True)
 
 
 def notes(result: Result) -> None:
     """Say what limits these numbers."""
-    from pages.common import words
+    from pages.common import results, words
 
-    if coupling := result.details.get("coupling_note"):
-        st.warning("Coupling is not kept: " + words.markdown(str(coupling)) + ".")
+    if meaning := results.definitions(result.summary):
+        st.caption(meaning)
     if result.summary.descriptor != "pixel":
         name = words.markdown(result.summary.descriptor)
         st.caption(f"Compared by {name}: only with the pixel descriptor is PFD a metric; a distance of 0 here need not mean equal images.")
@@ -131,8 +142,6 @@ def notes(result: Result) -> None:
             "Compared by pixels: with this descriptor PFD is a metric. The intervals are for these two models; they cover the choice of "
             "noises only."
         )
-    for message in result.warnings:
-        st.warning(words.markdown(message[:1].upper() + message[1:]) + ".")
 
 
 def plots(result: Result) -> None:
@@ -154,7 +163,7 @@ def plots(result: Result) -> None:
         st.plotly_chart(figures.convergence(convergence(shown), unit), key="convergence", config=figures.CONFIG)
     with right:
         st.subheader("Spread over noises")
-        st.caption("How far apart the two end points are, noise by noise.")
+        st.caption("How far apart the two end points are, noise by noise; dashed: the root mean square over all noises.")
         st.plotly_chart(figures.histogram(shown, estimates, unit), key="histogram", config=figures.CONFIG)
     table = pd.DataFrame({"seed": result.seeds} | {f"{metric}_squared_distance": values for metric, values in result.distances.items()})
     st.download_button(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import EVALUATE, RESULT, alert, is_demo, live, page
+from pages.common.layout import EVALUATE, RESULT, alert, boundary, is_demo, live, page
 
 if TYPE_CHECKING:
     from pfd_engine.runs import Run, Status
@@ -39,8 +39,8 @@ def table() -> None:
     shown = min(len(everything), st.session_state.get("runs_shown", PER_PAGE))
     st.caption(f"{shown} of {len(everything)} runs, newest first" if shown < len(everything) else f"{shown} runs, newest first")
     for run in everything[:shown]:
-        see_to_worker(run)
-        with st.container(border=True, key=f"card-{run.id}"):
+        with st.container(border=True, key=f"card-{run.id}"), boundary("run"):
+            see_to_worker(run)
             card(run)
     if shown < len(everything) and st.button("Show more"):
         st.session_state["runs_shown"] = shown + PER_PAGE
@@ -55,6 +55,8 @@ def card(run: Run) -> None:
     status, values = run.status, run.config_values
     names = [words.short(str(values.get(role, "?"))) for role in ("student", "teacher")]
     st.markdown(f":{COLORS[status.state]}-badge[{status.state}] **{words.markdown(names[0])}** against **{words.markdown(names[1])}**")
+    if apart := words.settings(values):
+        st.caption(words.markdown(apart))
     bar(status)
     if status.message and status.state == "failed":
         st.html(alert(status.message))
@@ -73,7 +75,7 @@ def actions(run: Run, status: Status) -> None:
         if st.button("Cancel", key=f"cancel-{run.id}", disabled=run.cancel_requested):
             run.cancel()
             st.rerun(scope="fragment")
-    else:
+    elif readable(run):
         if st.button("Try again", key=f"retry-{run.id}"):
             from pfd_engine.runs import retry
             from pfd_engine.worker import ensure_worker
@@ -84,6 +86,17 @@ def actions(run: Run, status: Status) -> None:
         from pages.common.forms import form_fields
 
         st.page_link(EVALUATE, label="Change it", query_params=form_fields(run.config_values))
+
+
+def readable(run: Run) -> bool:
+    """Whether the configuration of a run can be read, so that it can be tried again."""
+    from pfd_engine.errors import InputError
+
+    try:
+        run.config  # noqa: B018  reading is the check
+    except InputError:
+        return False
+    return True
 
 
 def details(run: Run) -> None:

@@ -1,5 +1,7 @@
 """Figures carry the numbers they were given, with axis titles, bands and fixed colors; the analysis behind them is right."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,13 @@ def test_convergence_figure_draws_a_band_and_names_its_axes(squared):
     assert figure.data[1].line.color == figures.COLORS["PFD"]
     assert figure.data[3].line.color == figures.COLORS["E_mem"]
     np.testing.assert_allclose(figure.data[1].y, frame[frame["metric"] == "PFD"]["value"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [16, 96, 512, 2048])
+def test_convergence_figure_has_ticks_at_its_first_and_last_number_of_noises(count):
+    ticks = figures.convergence(convergence({"PFD": np.arange(1.0, count + 1)})).layout.xaxis.tickvals
+    assert (ticks[0], ticks[-1]) == (8, count)
+    assert all(later >= 2 * earlier for earlier, later in pairwise(ticks))
 
 
 def test_histogram_counts_every_noise(squared):

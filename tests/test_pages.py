@@ -1,10 +1,12 @@
 """Every page, driven without a browser: what it shows, what it refuses, and that it never shows a traceback or loads torch."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from pfd_engine.bundled import bundled_references
 from pfd_engine.config import EvaluateConfig
+from pfd_engine.errors import InputError
 from pfd_engine.run_events import EventLog
 from pfd_engine.runs import create_run, list_runs
 from pfd_engine.workspace import REPOSITORY, Workspace
@@ -376,3 +379,208 @@ def test_pages_import_only_what_they_may():
     for path in (REPOSITORY / "pfd_engine").rglob("*.py"):
         assert "streamlit as" not in path.read_text(), path
     assert Path("pages/common/layout.py").is_file()
+
+
+def alerts_of(app: AppTest) -> list[str]:
+    return [element.proto.body for element in app.get("html") if 'role="alert"' in element.proto.body]
+
+
+def advanced_is_open(app: AppTest) -> bool:
+    [advanced] = [block for block in app.expander if block.label == "Advanced"]
+    return bool(advanced.proto.expanded)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("sigma_min", "0.5"), ("seed", "-1"), ("student_steps", "4"), ("batch_size", "many"), ("target_relative_error", "2")],
+)
+def test_advanced_is_open_where_the_link_sets_one_of_its_fields(field, value):
+    assert not advanced_is_open(visit("Evaluate", **pair()))
+    assert advanced_is_open(visit("Evaluate", **pair(**{field: value})))
+
+
+def test_a_problem_in_an_advanced_field_opens_it_and_is_repeated_beside_launch():
+    app = visit("Evaluate", **pair())
+    app.number_input(key="sigma_max").set_value(500.0).run()
+    app.button(key="launch").click().run()
+    assert advanced_is_open(app)
+    assert len([element for element in app.get("html") if "sigma_max is 500" in element.proto.body]) == 2
+    assert len(alerts_of(app)) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "asked", "used"),
+    [
+        ("num_noises", "1e400", "1024 is used"),
+        ("num_noises", "inf", "1024 is used"),
+        ("num_noises", "abc", "1024 is used"),
+        ("num_noises", "12.5", "1024 is used"),
+        ("sigma_max", "nan", "the field is left empty"),
+        ("solver", "rk4", "heun is used"),
+        ("descriptor", "nope", "pixel is used"),
+        ("device", "tpu", "auto is used"),
+    ],
+)
+def test_a_link_that_asks_for_what_no_field_accepts_is_told_so(field, asked, used):
+    app = visit("Evaluate", **pair(**{field: asked}))
+    assert_drawn(app)
+    [note] = [caption.value for caption in app.caption if "he link asked for" in caption.value]
+    assert asked in note.replace("\\", "")
+    assert used in note
+    app.number_input(key="steps").set_value(7).run()
+    assert "he link asked for" in text_of(app)
+    if field == "num_noises":
+        app.number_input(key=field).set_value(64).run()
+        assert "he link asked for" not in text_of(app)
+
+
+def test_the_time_of_another_descriptor_names_its_network():
+    assert "plus the descriptor network" not in text_of(visit("Evaluate", **pair()))
+    assert "plus the descriptor network" in text_of(visit("Evaluate", **pair(descriptor="dinov2")))
+
+
+def test_a_descriptor_that_is_a_file_asks_for_it_and_for_consent_before_launch(tmp_path, home):
+    app = visit("Evaluate", **pair(descriptor="sscd", allow_torchscript="true"))
+    app.button(key="launch").click().run()
+    assert "give its path" in alerts_of(app)[0]
+    file = tmp_path / "sscd.pt"
+    file.write_bytes(b"weights")
+    app.text_input(key="descriptor_file").set_value(str(file)).run()
+    assert not alerts_of(app)  # nobody has filled it in yet
+    app.button(key="launch").click().run()
+    assert "sha256 is missing" in alerts_of(app)[0]
+    app.text_input(key="descriptor_sha256").set_value("0" * 64).run()
+    assert "not the one given" in alerts_of(app)[0]
+    app.text_input(key="descriptor_sha256").set_value(hashlib.sha256(b"weights").hexdigest()).run()
+    assert "tick “Allow TorchScript" in alerts_of(app)[0]  # a link cannot consent
+    assert "--allow" not in alerts_of(app)[0]
+    app.checkbox(key="allow_torchscript").check().run()
+    assert not alerts_of(app)
+    app.selectbox(key="descriptor").set_value("pixel").run()
+    assert "--descriptor-file" not in text_of(app)
+    assert list_runs(home) == []
+
+
+def test_a_training_set_that_is_not_on_the_hub_is_refused_beside_its_field(home, monkeypatch):
+    def missing(reference, **options):
+        raise InputError(f"there is no data set {reference} on the Hub")
+
+    monkeypatch.setattr("pfd_engine.hub.resolve", missing)
+    app = visit("Evaluate", **pair(training_set="nobody/nothing"))
+    app.button(key="launch").click().run()
+    assert "there is no data set nobody/nothing" in alerts_of(app)[0]
+    assert list_runs(home) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_workspace_that_cannot_be_written_is_named_on_every_page(page, tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PFD_HOME", str(tmp_path / "file" / "home"))
+    app = visit(page, **(pair() if page == "Evaluate" else {}))
+    assert_drawn(app)
+    [sentence] = alerts_of(app)
+    assert str(tmp_path / "file" / "home") in sentence
+    assert "PFD_HOME" in sentence
+    if page == "Evaluate":
+        app.button(key="launch").click().run()
+        assert_drawn(app)
+        assert "cannot be written" in alerts_of(app)[-1]
+    assert "Traceback" not in caplog.text
+
+
+def test_warnings_stand_beside_the_numbers_and_mark_the_card(measured_home, home):
+    [run] = list_runs(home)
+    sentence = "the solver's own error, about 0.2, is larger than half the interval's width"
+    with EventLog(run.events_path) as log:
+        log.append({"type": "result", "result": measured_home | {"warnings": [sentence]}})
+    app = visit("Result", run=run.id)
+    [warned] = [element.proto.body for element in app.get("html") if 'class="warnings"' in element.proto.body]
+    assert "The solver&#x27;s own error, about 0.2" in warned
+    assert "1 warning]" in text_of(visit("Home"))
+
+
+def test_what_is_not_the_default_tells_results_of_one_pair_apart():
+    from pages.common.results import Summary
+    from pages.common.words import settings
+
+    assert settings({"solver": "heun", "steps": 18, "seed": 0, "descriptor": "pixel", "student_steps": None}) == ""
+    told = settings({"solver": "euler", "steps": 1, "seed": 512, "descriptor": "inception", "student_steps": 4})
+    assert told == "student takes 4 steps · euler, 1 step · seeds from 512 · compared by inception"
+    revisions = {"student": "sha256:" + "a" * 64, "teacher": "b" * 40}
+    summary = Summary("run", "t", "s", {}, "pixel", None, 64, None, "workspace", {"seed": 5}, revisions)
+    assert summary.apart == "seeds from 5 · revisions aaaaaaa against bbbbbbb"
+
+
+def test_the_command_of_a_result_is_pinned_to_the_commits_that_were_measured(measured_home):
+    from pages.common.data import read_result
+    from pages.common.results import command
+
+    result = read_result(measured_home["run_id"])
+    config = result.config.model_copy(update={"teacher": "owner/teacher@main", "student": "./folder"})
+    details = {"teacher": {"revision": "c" * 40}, "student": {"revision": "sha256:" + "d" * 64}}
+    assert f"--teacher owner/teacher@{'c' * 40} --student ./folder" in command(replace(result, config=config, details=details))
+
+
+def test_the_list_of_results_links_with_the_run_in_the_address(measured_home):
+    assert f'href="?run={measured_home["run_id"]}"' in text_of(visit("Result"))
+
+
+def test_a_run_whose_folder_was_deleted_is_said_to_be_gone(home, monkeypatch):
+    run = create_run(home, EvaluateConfig(**pair()), queued=True)
+    shutil.rmtree(run.path)
+    run.path.mkdir()
+    app = visit("Result", run=run.id)
+    assert_drawn(app)
+    assert "is gone" in text_of(app)
+    assert "None" not in text_of(app)
+
+
+def test_a_run_without_a_readable_configuration_cannot_be_tried_again_and_hides_no_other(home, monkeypatch):
+    damaged, good = (create_run(home, EvaluateConfig(**pair(), seed=seed), queued=True) for seed in (0, 5))
+    (damaged.path / "config.json").write_text("{")
+    for run in (damaged, good):
+        run.cancel()
+    keys = [button.key for button in visit("Runs").button]
+    assert f"retry-{damaged.id}" not in keys
+    assert f"retry-{good.id}" in keys
+
+    from pages.common import progress
+
+    def fail_once(status, seen=[]):  # noqa: B006  it counts its own calls
+        seen.append(status)
+        if len(seen) == 1:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(progress, "bar", fail_once)
+    app = visit("Runs")
+    assert len(app.error) == 1
+    assert len(app.expander) == 1
+
+
+def test_checkpoints_offers_no_few_step_model_as_teacher_and_guesses_no_kind_of_map(monkeypatch):
+    from pfd_engine.checkpoint_info import CheckpointInfo
+
+    infos = {
+        "./few": CheckpointInfo(reference="./few", family="consistency", few_step=True, steps=1, loadable=True),
+        "./unreadable": CheckpointInfo(reference="./unreadable", reason="it holds pickles"),
+    }
+    monkeypatch.setattr("pages.common.forms.inspect_checkpoint", infos.__getitem__)
+    app = visit("Checkpoints", reference="./few")
+    assert [button.key for button in app.button if button.key.startswith("use_")] == ["use_student"]
+    assert "few-step student, 1 step<" in text_of(app)
+    assert "probability flow ODE" not in text_of(visit("Checkpoints", reference="./unreadable"))
+
+
+def test_numbers_of_one_row_of_the_wall_share_their_decimals():
+    from pages.common.wall import Pair, wall
+
+    png = b"\x89PNG\r\n\x1a\n" + b"\0" * 8 + (8).to_bytes(4, "big") + (8).to_bytes(4, "big")
+    drawn = wall([Pair(seed, "median", distance, png, png) for seed, distance in enumerate((1.7, 1.694, 0.9))])
+    assert all(f"<figcaption>{text}</figcaption>" in drawn for text in ("1.70", "1.69", "0.90"))
+
+
+def test_negative_numbers_have_a_proper_minus_sign():
+    from pages.common import words
+
+    assert words.with_interval(-0.5, -0.6, -0.4) == "−0.500 [−0.600, −0.400]"
+    assert words.spelled_interval(-0.6, 0.4) == "95 % interval −0.60 to 0.40"

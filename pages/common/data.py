@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import streamlit as st
 
 from pages.common import words
 from pages.common.layout import is_demo
-from pages.common.results import Number, Result, Summary
+from pages.common.results import Number, Result, Summary, warnings_of
 from pages.common.wall import Pair
 from pfd_engine.cost import Model, PastRun
 from pfd_engine.errors import InputError
@@ -35,10 +36,10 @@ METRICS = ("PFD", "E_mem", "E_emp")
 
 @dataclass
 class Opened:
-    """The store of this server process; `borrowed` where another process owns the workspace database and run folders are read instead."""
+    """The store of this server process; `borrowed` says why run folders are read instead of the workspace database, if they are."""
 
     store: Store
-    borrowed: bool
+    borrowed: str = ""
     opened: float = field(default_factory=time.monotonic)
     ingested: float = float("-inf")
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -71,7 +72,7 @@ def caption_of_source() -> None:
     root = None if is_demo() else str(Workspace.from_environment().root)
     opened = _open(root)
     if opened.borrowed:
-        st.caption("Another process owns the workspace database, so these numbers were read from the run folders.")
+        st.caption(f"{opened.borrowed}, so these numbers were read from the run folders.")
     for warning in opened.store.warnings:
         st.caption(words.markdown(f"{warning[:1].upper()}{warning[1:]}."))
 
@@ -80,7 +81,7 @@ def latest_results(limit: int) -> list[Summary]:
     """Return the newest finished evaluations, newest first."""
     return _summaries(
         the_store().rows(
-            "select run_id, source, finished from runs where result is not null "
+            "select run_id, source, finished, result from runs where result is not null "
             "qualify row_number() over (partition by run_id order by source desc) = 1 order by created desc limit ?",
             [limit],
         )
@@ -110,8 +111,9 @@ def read_result(run_id: str) -> Result | None:
         return None
     distances, seeds = _distances(run_id)
     folder = find_run(run_id)
-    warnings = [] if folder is None else list(dict.fromkeys(str(event.get("message")) for event in folder.events("warning")))
-    return Result(summaries[0], run["result"], _config(run["config"]), distances, seeds, read_pairs(run_id), warnings)
+    told = [] if folder is None else [event.get("message") for event in folder.events("warning")]
+    summary = replace(summaries[0], warnings=warnings_of(run["result"], told))
+    return Result(summary, run["result"], _config(run["config"]), distances, seeds, read_pairs(run_id))
 
 
 def find_run(run_id: str) -> Run | None:
@@ -157,10 +159,11 @@ def _open(root: str | None) -> Opened:
 
     workspace = None if root is None else Workspace.from_environment()
     try:
-        return Opened(Store(workspace, PUBLISHED_DATABASE), borrowed=False)
+        return Opened(Store(workspace, PUBLISHED_DATABASE))
     except (OwnedElsewhere, Unwritable) as error:
         LOG.warning("%s", error)
-        return Opened(Store(workspace, PUBLISHED_DATABASE, in_memory=True), borrowed=True)
+        reason = "Another process owns the workspace database" if isinstance(error, OwnedElsewhere) else "The workspace cannot be written"
+        return Opened(Store(workspace, PUBLISHED_DATABASE, in_memory=True), reason)
 
 
 def _summaries(runs: Sequence[Mapping[str, Any]]) -> list[Summary]:
@@ -188,6 +191,15 @@ def _summaries(runs: Sequence[Mapping[str, Any]]) -> list[Summary]:
                 num_noises=first["num_noises"],
                 finished=run["finished"],
                 source=run["source"],
+                settings={
+                    "solver": first["solver"],
+                    "steps": first["solver_steps"],
+                    "student_steps": first["student_steps"],
+                    "seed": first["noise_seed"],
+                    "descriptor": first["descriptor"],
+                },
+                revisions={role: first[f"{role}_revision"] for role in ("teacher", "student")},
+                warnings=warnings_of(json.loads(run["result"]) if isinstance(run["result"], str) else run["result"]),
             )
         )
     return summaries

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from pages.common import words
 from pages.common.wall import Pair
 from pfd_engine.analysis import Verdict, memorization_verdict
 from pfd_engine.figures import COLORS
+from pfd_engine.references import HubReference, parse_reference
 
 if TYPE_CHECKING:
     from pfd_engine.config import EvaluateConfig
@@ -42,8 +44,9 @@ class Number:
         return Number(*(None if x is None else factor * x for x in (self.value, self.stderr, self.ci_low, self.ci_high)))
 
     @property
-    def interval(self) -> str:
-        return words.interval(self.ci_low, self.ci_high)
+    def spelled(self) -> str:
+        """The interval in words."""
+        return words.spelled_interval(self.ci_low, self.ci_high)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,16 @@ class Summary:
     num_noises: int | None
     finished: float | None
     source: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    revisions: Mapping[str, str | None] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def apart(self) -> str:
+        """What tells this result from another of the same pair: settings that are not the default, and the revisions measured."""
+        student, teacher = (words.short_revision(self.revisions.get(role)) for role in ("student", "teacher"))
+        revisions = f"revisions {student} against {teacher}" if student and teacher else ""
+        return " · ".join(part for part in (words.settings(self.settings), revisions) if part)
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,6 @@ class Result:
     distances: dict[str, NDArray[np.float64]]
     seeds: NDArray[np.int64]
     pairs: list[Pair]
-    warnings: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -80,6 +92,31 @@ class Result:
         if generalization is None or memorization is None or len(generalization) != len(memorization) or len(generalization) < 2:
             return None
         return memorization_verdict(generalization, memorization)
+
+
+def warnings_of(details: object, others: Iterable[object] = ()) -> tuple[str, ...]:
+    """Return every warning of a result once: that of its coupling, those in the object that `--json` prints, and `others`."""
+    found = _mapping(details)
+    listed = found.get("warnings")
+    sentences = [found.get("coupling_note"), *(listed if isinstance(listed, list) else []), *others]
+    return tuple(dict.fromkeys(str(sentence).rstrip(".") for sentence in sentences if sentence))
+
+
+def warnings_html(summary: Summary) -> str:
+    """Return the warnings of a result as a list in HTML; empty where there is none."""
+    items = "".join(f"<li>{escape(sentence[:1].upper() + sentence[1:])}.</li>" for sentence in summary.warnings)
+    return f'<ul class="warnings" aria-label="Warnings">{items}</ul>' if items else ""
+
+
+def command(result: Result) -> str:
+    """Return the command line that measures the same again: Hub references are pinned to the commits that were measured."""
+    assert result.config is not None
+    pinned = {}
+    for role in ("teacher", "student"):
+        parsed, revision = parse_reference(getattr(result.config, role)), str(_mapping(result.details.get(role)).get("revision"))
+        if isinstance(parsed, HubReference) and re.fullmatch(r"[0-9a-f]{40}", revision):
+            pinned[role] = f"{parsed.repository}@{revision}"
+    return result.config.model_copy(update=pinned).command()
 
 
 def title(summary: Summary) -> str:
@@ -96,11 +133,12 @@ def summary_card(summary: Summary) -> None:
     notes = [
         f"N = {summary.num_samples:,} training samples" if summary.num_samples else "",
         f"{summary.num_noises:,} noises" if summary.num_noises else "",
-        f"descriptor {summary.descriptor}",
+        summary.apart,
         words.ago(summary.finished),
         "published" if summary.source == "published" else "",
     ]
-    st.caption(words.markdown(" · ".join(note for note in notes if note)))
+    marked = f" · :orange-badge[{words.count(len(summary.warnings), 'warning')}]" if summary.warnings else ""
+    st.caption(words.markdown(" · ".join(note for note in notes if note)) + marked)
 
 
 def badge(summary: Summary) -> str:
@@ -161,20 +199,37 @@ def cards(result: Result) -> str:
     items = [("PFD to the teacher", pfd.alone, _spread(pfd))]
     if shuffled:
         share = pfd.times(1 / shuffled)
-        items.append(("PFD / shuffled ceiling", share.alone, f"95 % {share.interval}\nceiling {words.number(shuffled)}: paired at random"))
+        items.append(("PFD / shuffled ceiling", share.alone, f"{share.spelled}\nceiling {words.number(shuffled)}: paired at random"))
     if rms is not None and pfd.value:
         per_coordinate = pfd.times(rms / pfd.value)
-        items.append(("RMS per coordinate", per_coordinate.alone, f"95 % {per_coordinate.interval}\ndata lie in [−1, 1]"))
+        in_range = "\ndata lie in [−1, 1]" if result.summary.descriptor == "pixel" and rms <= 1 else ""
+        items.append(("RMS per coordinate", per_coordinate.alone, per_coordinate.spelled + in_range))
     if "E_mem" in numbers:
         items.append(("E_mem to the training set", numbers["E_mem"].alone, _spread(numbers["E_mem"])))
     if "memorization_ratio" in numbers:
         value, _, spread = percent(numbers["memorization_ratio"]).partition(" [")
-        items.append(("Memorization ratio", value, f"95 % [{spread} %".replace("] %", "] %") if spread else ""))
+        low, _, high = spread.rstrip("]").partition(", ")
+        items.append(("Memorization ratio", value, f"95 % interval {low} to {high} %" if high else ""))
     return words.numbers(items)
 
 
 def _spread(number: Number) -> str:
-    return f"95 % {number.interval}\nstandard error {words.number(number.stderr, number.stderr)}"
+    return f"{number.spelled}\nstandard error {words.number(number.stderr, number.stderr)}"
+
+
+def definitions(summary: Summary) -> str:
+    """Say in one sentence each what the numbers about memorization mean, as Markdown; empty where there are none."""
+    if "E_mem" not in summary.numbers:
+        return ""
+    ratio = (
+        " The memorization ratio is the share of noises whose nearest training image is closer than a third of the second nearest."
+        if "memorization_ratio" in summary.numbers
+        else ""
+    )
+    return words.markdown(
+        "E_mem is the distance from the student to the empirical map: the exact flow of the training set alone, which can only reproduce "
+        f"its images.{ratio}"
+    )
 
 
 def provenance(result: Result) -> str:
@@ -195,7 +250,7 @@ def provenance(result: Result) -> str:
         rows.append(("Training set", f"{memorization.get('training_set') or '–'}, {memorization.get('num_samples') or '–'} samples"))
     rows += [
         ("Noise seeds", f"{seed} to {seed + count - 1} ({count:,})" if isinstance(seed, int) and isinstance(count, int) else "–"),
-        ("Solver", f"{details.get('solver')}, {details.get('steps')} steps" + _student_steps(details)),
+        ("Solver", f"{details.get('solver')}, {words.count(details.get('steps') or 0, 'step')}" + _student_steps(details)),
         ("Sigma", f"{_number(details.get('sigma_max'))} down to {_number(details.get('sigma_min'))}"),
         ("Network calls a noise", f"teacher {calls.get('teacher', '–')}, student {calls.get('student', '–')}"),
         ("Discretization error", _number(details.get("discretization_error"))),
@@ -212,7 +267,7 @@ def provenance(result: Result) -> str:
 
 def _student_steps(details: Mapping[str, Any]) -> str:
     steps = details.get("student_steps")
-    return f"; student {steps} {'step' if steps == 1 else 'steps'} of its own" if steps else ""
+    return f"; student {words.count(steps, 'step')} of its own" if steps else ""
 
 
 def _float(value: object) -> float | None:

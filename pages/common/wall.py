@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ def wall(pairs: Iterable[Pair], groups: Iterable[str] = tuple(HEADINGS), heading
     for group, members in by_group.items():
         if not members:
             continue
-        cells = "".join(_cell(pair) for pair in sorted(members, key=lambda pair: pair.distance))
+        digits = _decimals(max(pair.distance for pair in members))
+        cells = "".join(_cell(pair, digits) for pair in sorted(members, key=lambda pair: pair.distance))
         heading = f"<h4>{HEADINGS[group]}</h4>" if headings else ""
         parts.append(f'<div class="{kind}">{heading}<div class="wall-row">{cells}</div></div>')
     return "".join(parts)
@@ -63,14 +65,19 @@ def pixels(png: bytes) -> int:
     return width
 
 
-def _cell(pair: Pair) -> str:
+def _decimals(largest: float) -> int:
+    """Return the decimals that show three digits of the largest distance of a row, which all of the row then share."""
+    return min(8, max(0, 2 - math.floor(math.log10(largest)))) if 0 < largest < math.inf else 2
+
+
+def _cell(pair: Pair, digits: int) -> str:
     images: Mapping[str, tuple[bytes | None, str]] = {
         f"teacher, seed {pair.seed}": (pair.teacher, COLORS["teacher"]),
         f"student, seed {pair.seed}": (pair.student, COLORS["student"]),
         "nearest training image": (pair.nearest, COLORS["empirical map"]),
     }
     drawn = "".join(_image(png, alt, color) for alt, (png, color) in images.items() if png)
-    return f'<figure class="wall-cell">{drawn}<figcaption>{pair.distance:.3g}</figcaption></figure>'
+    return f'<figure class="wall-cell">{drawn}<figcaption>{pair.distance:.{digits}f}</figcaption></figure>'
 
 
 def _image(png: bytes, alt: str, color: str) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from html import escape
+from typing import Any
+
+from pfd_engine.config import EvaluateConfig
 
 
 def digits_for(uncertainty: float | None, value: float) -> int:
@@ -19,15 +23,32 @@ def number(value: float | None, uncertainty: float | None = None) -> str:
     """Write a number with the digits that its uncertainty leaves meaningful; an en dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:,.{digits_for(uncertainty, value)}f}"
+    return f"{value:,.{digits_for(uncertainty, value)}f}".replace("-", "−")
 
 
 def interval(low: float | None, high: float | None) -> str:
     """Write a 95 % interval, or nothing where there is none."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
+    return "[{}, {}]".format(*_ends(low, high))
+
+
+def spelled_interval(low: float | None, high: float | None) -> str:
+    """Write a 95 % interval as words below a number: `95 % interval 3.51 to 3.73`; nothing where there is none."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return "95 % interval {} to {}".format(*_ends(low, high))
+
+
+def _ends(low: float, high: float) -> tuple[str, str]:
     digits = digits_for((high - low) / 4, high)
-    return f"[{low:,.{digits}f}, {high:,.{digits}f}]"
+    return f"{low:,.{digits}f}".replace("-", "−"), f"{high:,.{digits}f}".replace("-", "−")
+
+
+def count(number: int | str, noun: str) -> str:
+    """Write a number of things: `1 step`, `2,048 steps`."""
+    written = f"{number:,}" if isinstance(number, int) else number
+    return f"{written} {noun}" if number == 1 else f"{written} {noun}s"
 
 
 def with_interval(value: float | None, low: float | None, high: float | None) -> str:
@@ -95,6 +116,27 @@ def short(reference: str, limit: int = 44) -> str:
 def markdown(text: str) -> str:
     """Escape text so that Markdown shows it as it stands: no links, images, emphasis, colors, formulas or emoji codes."""
     return "".join("\\" + character if character in r"\`*_{}[]()#+-.!|<>~:$&^=" else character for character in text)
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Name what differs from the defaults among the settings that tell two evaluations of one pair apart; empty where nothing does."""
+    default = {name: field.default for name, field in EvaluateConfig.model_fields.items()}
+    solver, steps = values.get("solver") or default["solver"], values.get("steps") or default["steps"]
+    parts = []
+    if own := values.get("student_steps"):
+        parts.append(f"student takes {count(own, 'step')}")
+    if (solver, steps) != (default["solver"], default["steps"]):
+        parts.append(f"{solver}, {count(steps, 'step')}")
+    if seed := values.get("seed"):
+        parts.append(f"seeds from {seed}")
+    if (descriptor := values.get("descriptor") or default["descriptor"]) != default["descriptor"]:
+        parts.append(f"compared by {descriptor}")
+    return " · ".join(parts)
+
+
+def short_revision(revision: str | None) -> str:
+    """Shorten a commit sha or a content hash to seven digits."""
+    return (revision or "").removeprefix("sha256:")[:7]
 
 
 def facts(pairs: list[tuple[str, str]]) -> str:
