@@ -213,6 +213,7 @@ class Worker:
                 self._write(run, status, "failed", sentence, 1 if code is None else code)
             else:
                 write_log(run.log_path, f"the process {how}; the run resumes\n")
+                status = status.model_copy(update={"queued": time.time()})
                 self._write(run, status, "queued", f"the process {how}; attempt {status.attempt + 1} follows", code)
 
     def _end(self, run: Run, state: str, message: str, code: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from pfd_engine import runs
 from pfd_engine.errors import InputError
+from pfd_engine.execution import ActiveRun
 from pfd_engine.run_events import EventLog, read_events
 from pfd_engine.runs import Run, Status, claim_new_run, create_run, list_runs, open_run, retry
 from pfd_engine.workspace import Workspace
@@ -209,3 +210,20 @@ def test_progress_says_how_long_is_left() -> None:
     assert status.seconds_left == pytest.approx(150, rel=0.01)  # 5 in 10 seconds: what an earlier attempt did tells nothing
     assert Status(state="queued").seconds is None
     assert Status(state="running", total=None, done=3).fraction is None
+
+
+def test_a_resumed_run_measures_its_speed_from_where_it_resumed(workspace: Workspace) -> None:
+    run = create_run(workspace, a_config())
+    earlier = {"state": "queued", "attempt": 1, "phase": "noises", "done": 900, "total": 1000, "pace_started": 1.0, "pace_done": 0}
+    run.write_status(run.status.model_copy(update=earlier))
+    lock = run.lock()
+    lock.acquire()
+    active = ActiveRun(run, lock)
+    active.begin()
+    active.report({"type": "progress", "phase": "noises", "done": 900, "total": 1000, "unit": "noises"})
+    assert run.status.pace_done == 900
+    assert run.status.seconds_left is None
+    active.end("cancelled", "cancelled", 130)
+    before = time.time()
+    run.requeue()
+    assert (run.status.queued or 0) >= before
