@@ -19,7 +19,8 @@ def checkpoints() -> None:
     from pfd_engine.errors import InputError
 
     st.title("Checkpoints")
-    st.caption("Look a model up before you use it. Only its configuration and file headers are read.")
+    if not is_demo():
+        st.caption("Look a model up before you use it. Only its configuration and file headers are read.")
     if is_demo():
         st.info(
             "This is a read-only demo, which does not contact the Hub. On your own machine, `make run` opens this page with the look-up on."

@@ -42,7 +42,8 @@ def evaluate() -> None:
                 problem = error
         else:
             st.markdown("**What it will cost**")
-            st.caption("Network calls and time appear here once teacher, student and numbers are in order.")
+            shown = "Network calls appear" if is_demo() else "Network calls and time appear"
+            st.caption(f"{shown} here once teacher, student and numbers are in order.")
         again = st.container()
         started = not is_demo() and st.button("Launch", type="primary", width="stretch", key="launch")
     if problem is not None and (started or not _only_missing(problem)):

@@ -19,6 +19,7 @@ def show() -> None:
 
     run_id = st.query_params.get("run", "")
     if not run_id:
+        st.query_params.clear()  # the sidebar's link to this page, clicked on a result, leaves that result's run in the address
         choose("Result", "Which result would you like to see?")
         return
     result = read_result(run_id)

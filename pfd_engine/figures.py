@@ -56,6 +56,8 @@ def convergence(frame: pd.DataFrame, unit: str = "data units") -> go.Figure:
         )
     ticks = _ticks(frame["num_noises"]) if len(frame) else []
     figure.update_xaxes(title_text="Number of noises M", type="log", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks])
+    if ticks:  # a tick at the very edge would be left out
+        figure.update_xaxes(range=[float(np.log10(ticks[0])) - 0.02, float(np.log10(ticks[-1])) + 0.02])
     figure.update_yaxes(title_text=f"Distance ({unit})", rangemode="tozero")
     return _finish(figure)
 

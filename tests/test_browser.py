@@ -177,10 +177,45 @@ def test_runs_and_home_list_what_was_measured(browser, app):
         assert_sound(page)
 
 
+def test_the_address_is_that_of_the_result_that_is_shown(browser, app):
+    address, _, _ = app
+    with Visitor(browser) as visitor:
+        page = visitor.open(f"{address}/result")
+        page.get_by_text("Open the result").first.click()
+        page.wait_for_url("**/result?run=*")
+        wait_for_result(page)
+        shown = numbers(page)
+        page.reload()
+        wait_for_result(page)
+        assert numbers(page) == shown
+        page.get_by_test_id("stSidebar").get_by_text("Result", exact=True).click()
+        page.wait_for_selector("text=Which result would you like to see?")
+        page.wait_for_function("location.search === ''")
+
+
+def test_a_problem_in_an_advanced_field_is_seen_and_does_not_fold_away(browser, app):
+    address, _, _ = app
+    references = bundled_references()
+    with Visitor(browser) as visitor:
+        page = visitor.open(
+            f"{address}/evaluate?teacher={references.teacher}&student={references.student_memorizes}&sigma_max=500&num_noises=1e400"
+        )
+        box = page.get_by_label("Largest sigma", exact=True)
+        box.wait_for()
+        page.locator(".field-error", has_text="sigma_max is 500").nth(1).wait_for()
+        assert page.get_by_text("The link asked for noises 1e400").is_visible()
+        box.fill("")
+        box.press("Enter")
+        page.wait_for_selector(".field-error", state="detached")
+        assert box.is_visible()
+        assert_sound(page)
+
+
 def test_a_run_that_cannot_start_says_why_and_leads_back_to_the_form(browser, app, tmp_path):
     address, _, _ = app
     references = bundled_references()
     query = f"teacher={references.teacher}&student={references.student_memorizes}&training_set={tmp_path}/nothing-here"
+    (tmp_path / "nothing-here").mkdir()
     with Visitor(browser) as visitor:
         page = visitor.open(f"{address}/evaluate?{query}")
         page.get_by_role("button", name="Launch").click()

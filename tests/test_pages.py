@@ -583,4 +583,4 @@ def test_negative_numbers_have_a_proper_minus_sign():
     from pages.common import words
 
     assert words.with_interval(-0.5, -0.6, -0.4) == "−0.500 [−0.600, −0.400]"
-    assert words.spelled_interval(-0.6, 0.4) == "95 % interval −0.60 to 0.40"
+    assert words.spelled_interval(-0.6, 0.4) == "95 % interval\n−0.60 to 0.40"

@@ -103,9 +103,9 @@ def warnings_of(details: object, others: Iterable[object] = ()) -> tuple[str, ..
 
 
 def warnings_html(summary: Summary) -> str:
-    """Return the warnings of a result as a list in HTML; empty where there is none."""
-    items = "".join(f"<li>{escape(sentence[:1].upper() + sentence[1:])}.</li>" for sentence in summary.warnings)
-    return f'<ul class="warnings" aria-label="Warnings">{items}</ul>' if items else ""
+    """Return the warnings of a result in HTML, one a line; empty where there is none."""
+    items = "".join(f"<p>{escape(sentence[:1].upper() + sentence[1:])}.</p>" for sentence in summary.warnings)
+    return f'<div class="warnings">{items}</div>' if items else ""
 
 
 def command(result: Result) -> str:
@@ -129,7 +129,8 @@ def summary_card(summary: Summary) -> None:
     names = {"PFD": "PFD", "E_mem": "E\\_mem", "memorization_ratio": "memorization ratio"}
     shown = {name: summary.numbers[metric] for metric, name in names.items() if metric in summary.numbers}
     parts = [f"{name} **{words.markdown(percent(n) if 'ratio' in name else str(n))}**" for name, n in shown.items()]
-    st.markdown(f"**{title(summary)}** {badge(summary)}  \n" + " · ".join(parts))
+    warned = f" :orange-badge[{words.count(len(summary.warnings), 'warning')}]" if summary.warnings else ""
+    st.markdown(f"**{title(summary)}** {badge(summary)}{warned}  \n" + " · ".join(parts))
     notes = [
         f"N = {summary.num_samples:,} training samples" if summary.num_samples else "",
         f"{summary.num_noises:,} noises" if summary.num_noises else "",
@@ -137,8 +138,7 @@ def summary_card(summary: Summary) -> None:
         words.ago(summary.finished),
         "published" if summary.source == "published" else "",
     ]
-    marked = f" · :orange-badge[{words.count(len(summary.warnings), 'warning')}]" if summary.warnings else ""
-    st.caption(words.markdown(" · ".join(note for note in notes if note)) + marked)
+    st.caption(words.markdown(" · ".join(note for note in notes if note)))
 
 
 def badge(summary: Summary) -> str:
@@ -209,7 +209,7 @@ def cards(result: Result) -> str:
     if "memorization_ratio" in numbers:
         value, _, spread = percent(numbers["memorization_ratio"]).partition(" [")
         low, _, high = spread.rstrip("]").partition(", ")
-        items.append(("Memorization ratio", value, f"95 % interval {low} to {high} %" if high else ""))
+        items.append(("Memorization ratio", value, f"95 % interval\n{low} to {high} %" if high else ""))
     return words.numbers(items)
 
 

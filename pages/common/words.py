@@ -34,10 +34,10 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def spelled_interval(low: float | None, high: float | None) -> str:
-    """Write a 95 % interval as words below a number: `95 % interval 3.51 to 3.73`; nothing where there is none."""
+    """Write a 95 % interval in two lines for below a number: `95 % interval`, `3.51 to 3.73`; nothing where there is none."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    return "95 % interval {} to {}".format(*_ends(low, high))
+    return "95 % interval\n{} to {}".format(*_ends(low, high))
 
 
 def _ends(low: float, high: float) -> tuple[str, str]:
