@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: run test lint e2e bench demo lock assets clean
+.PHONY: run test lint e2e bench demo lock assets results clean
 .DELETE_ON_ERROR:
 
 run: .venv/installed
@@ -28,8 +28,14 @@ bench: .venv/installed-dev
 demo: .venv-demo/installed
 	PFD_MODE=demo .venv-demo/bin/streamlit run app.py --server.address 127.0.0.1 --server.port $(PORT)
 
+# The bundled checkpoints trained anew, and the shipped results measured anew.
 assets: .venv/installed
 	$(BIN)/python -m pfd_engine.distill.bundled
+
+results: .venv/installed
+	export PFD_HOME=$$(mktemp -d) && trap 'rm -r "$$PFD_HOME"' EXIT && for student in memorizes generalizes; do \
+	  $(BIN)/python -m pfd_engine evaluate --teacher ./pfd_engine/assets/digits-teacher --student ./pfd_engine/assets/digits-student-$$student || exit; \
+	done && $(BIN)/python -m pfd_engine publish-results --all
 
 # The lock files: exact versions for everything that pyproject.toml and requirements-demo.in name.
 lock: .venv/installed-dev
