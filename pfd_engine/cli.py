@@ -90,10 +90,10 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     export.add_argument("--format", choices=("csv", "parquet", "json"), default="csv", help="format of the file")
     export.add_argument("--output", type=Path, required=True, metavar="FILE", help="the file to write; replaced as a whole")
 
-    publish = command("publish-results", _publish, "Rewrite the shipped results from runs of this workspace.")
+    publish = command("publish-results", _publish, "Rewrite the shipped results from finished runs.")
     which = publish.add_mutually_exclusive_group(required=True)
     which.add_argument("--run", dest="run_ids", action="append", metavar="ID", help="a run to publish; may be given again")
-    which.add_argument("--all", action="store_true", help="publish every finished run")
+    which.add_argument("--all", action="store_true", help="publish every finished run of this workspace")
     publish.add_argument("--output", type=Path, default=PUBLISHED_DATABASE, metavar="FILE", help="the file to rewrite")
 
     doctor = command("doctor", _doctor, "Say what is installed and whether the device, the Hub and the workspace are sound.")

@@ -62,13 +62,15 @@ def publish(store: Store, run_ids: Sequence[str] | None, path: Path) -> dict[str
 
 
 def _chosen(store: Store, run_ids: Sequence[str] | None) -> list[str]:
-    finished = {row["run_id"] for row in store.rows("select run_id from runs where state = 'finished'")}
+    """Return the named runs, published ones among them; where none is named, those of this workspace alone."""
+    finished = store.rows("select run_id, source from runs where state = 'finished'")
     for run_id in run_ids or ():
-        if run_id not in finished:
-            raise InputError(f"{run_id!r} is no finished run of this workspace: `python -m pfd_engine results` lists them")
-    if not finished:
+        if run_id not in {row["run_id"] for row in finished}:
+            raise InputError(f"{run_id!r} is no finished run: `python -m pfd_engine results` lists them")
+    chosen = {row["run_id"] for row in finished if row["source"] == "workspace"} if run_ids is None else set(run_ids)
+    if not chosen:
         raise InputError("there is no finished run to publish: run `python -m pfd_engine evaluate` first")
-    return sorted(finished if run_ids is None else set(run_ids))
+    return sorted(chosen)
 
 
 def _outside(store: Store, run_ids: list[str]) -> dict[str, str]:
