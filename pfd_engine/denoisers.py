@@ -5,6 +5,7 @@ Everything is in EDM ("VE") coordinates: x is the sample plus noise of standard 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,19 +26,31 @@ class Denoiser(Protocol):
     def __call__(self, x: Tensor, sigma: Sigma, condition: Any = None) -> Tensor: ...
 
 
-def noise_level(sigma: Sigma, x: Tensor) -> Tensor:
-    """Return sigma in float64, so that coefficients lose nothing: one number on the CPU, or `(B, 1, ...)` on x's device.
+def noise_level(sigma: Sigma, x: Tensor) -> Sigma:
+    """Return sigma in float64, so that coefficients lose nothing: one number as a float, several as `(B, 1, ...)` on x's device.
 
-    One number on the CPU never makes it wait for a GPU.
+    A float costs no tensor operations and never makes the CPU wait for a GPU.
     """
     if not isinstance(sigma, Tensor) or sigma.numel() == 1:
-        return torch.tensor(float(sigma), dtype=torch.float64)
+        return float(sigma)
     return sigma.to(x.device, torch.float64).reshape(-1, *[1] * (x.ndim - 1))
 
 
-def scaled(coefficient: Tensor, x: Tensor) -> Tensor:
+def log(sigma: Sigma) -> Sigma:
+    """Return ln(sigma), a float for a float."""
+    return sigma.log() if isinstance(sigma, Tensor) else math.log(sigma)
+
+
+def scaled(coefficient: Sigma, x: Tensor) -> Tensor:
     """Return `coefficient * x` in x's dtype."""
-    return coefficient.to(x.dtype) * x
+    return x * (coefficient.to(x.dtype) if isinstance(coefficient, Tensor) else coefficient)
+
+
+def per_sample(value: Sigma, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a float, or `(B, 1, ...)`, as the vector `(B,)` that a network is fed, on x's device."""
+    if isinstance(value, Tensor):
+        return value.flatten().to(x.device, dtype)
+    return torch.full((x.shape[0],), value, dtype=dtype, device=x.device)
 
 
 class EDMPrecondition:
@@ -51,9 +64,9 @@ class EDMPrecondition:
     def __call__(self, x: Tensor, sigma: Sigma, condition: Any = None) -> Tensor:
         sigma = noise_level(sigma, x)
         variance = sigma**2 + self.sigma_data**2
-        c_noise = (sigma.log() / 4).to(x.device, x.dtype).flatten().expand(x.shape[0])
-        output = self.network(scaled(variance.rsqrt(), x), c_noise, condition)
-        return scaled(self.sigma_data**2 / variance, x) + scaled(sigma * self.sigma_data * variance.rsqrt(), output)
+        c_in = variance**-0.5
+        output = self.network(scaled(c_in, x), per_sample(log(sigma) / 4, x, x.dtype), condition)
+        return scaled(self.sigma_data**2 / variance, x) + scaled(sigma * self.sigma_data * c_in, output)
 
 
 class GaussianDenoiser:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pfd_engine.denoisers import Sigma, per_sample
 
-def network_time(time: Tensor, x: Tensor) -> Tensor:
+
+def network_time(time: Sigma, x: Tensor) -> Tensor:
     """Return the time that a network is fed, `(B,)`, float32 on x's device."""
-    if time.ndim == 0:
-        return torch.full((x.shape[0],), float(time), dtype=torch.float32, device=x.device)
-    return time.flatten().to(x.device, torch.float32)
+    return per_sample(time, x, torch.float32)
 
 
 class UNetCall:

@@ -104,12 +104,12 @@ class ConsistencyFunction:
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
         from pfd_engine.adapters._network_call import network_time
-        from pfd_engine.denoisers import noise_level, scaled
+        from pfd_engine.denoisers import log, noise_level, scaled
 
         sigma, data = noise_level(sigma, x), self.scheduler.sigma_data
         above = sigma - self.scheduler.sigma_min
-        scale = (sigma**2 + data**2).rsqrt()
-        output = self.network(scaled(scale, x), network_time(250 * sigma.log(), x))
+        scale = (sigma**2 + data**2) ** -0.5
+        output = self.network(scaled(scale, x), network_time(250 * log(sigma), x))
         x0 = scaled(data**2 / (above**2 + data**2), x) + scaled(above * data * scale, output)
         return x0.clamp(-1, 1) if self.scheduler.clip_denoised else x0
 

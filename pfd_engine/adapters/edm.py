@@ -78,10 +78,11 @@ class EDMConversion:
 
     def __call__(self, x: Tensor, sigma: Sigma) -> Tensor:
         from pfd_engine.adapters._network_call import network_time
-        from pfd_engine.denoisers import noise_level, scaled
+        from pfd_engine.denoisers import log, noise_level, scaled
 
         sigma = noise_level(sigma, x)
         variance = sigma**2 + self.sigma_data**2
-        output = self.network(scaled(variance.rsqrt(), x), network_time(sigma.log() / 4, x))
-        c_out = self.sign * sigma * self.sigma_data * variance.rsqrt()
+        c_in = variance**-0.5
+        output = self.network(scaled(c_in, x), network_time(log(sigma) / 4, x))
+        c_out = self.sign * sigma * self.sigma_data * c_in
         return scaled(self.sigma_data**2 / variance, x) + scaled(c_out, output)

@@ -120,7 +120,7 @@ class VPConversion:
         from pfd_engine.denoisers import noise_level, scaled
 
         sigma = noise_level(sigma, x)
-        root_abar = (1 + sigma**2).rsqrt()
+        root_abar = (1 + sigma**2) ** -0.5
         output = self.network(scaled(root_abar, x), network_time(self.timestep(sigma), x))
         if self.prediction_type == "epsilon":
             return x - scaled(sigma, output)
@@ -128,8 +128,10 @@ class VPConversion:
             return scaled(root_abar**2, x) - scaled(sigma * root_abar, output)
         return output
 
-    def timestep(self, sigma: Tensor) -> Tensor:
+    def timestep(self, sigma: Sigma) -> Sigma:
         """Return the float timestep of each sigma, by interpolation of ln(sigma); beyond the model's range its ends."""
         import torch
 
+        if not isinstance(sigma, torch.Tensor):
+            return float(np.interp(np.log(sigma), self.log_sigmas, self.timesteps))
         return torch.as_tensor(np.interp(np.log(sigma.cpu().numpy()), self.log_sigmas, self.timesteps))
