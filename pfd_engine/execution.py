@@ -14,9 +14,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from pfd_engine.config import EvaluateConfig
 from pfd_engine.errors import Cancelled, InputError, PFDError, RunError
+from pfd_engine.run_config import RunConfig
 from pfd_engine.run_events import EventLog
+from pfd_engine.run_kinds import prepare
 from pfd_engine.runs import DISK_FULL, ENDED, Run, State, claim_new_run
 from pfd_engine.workspace import Workspace
 
@@ -81,9 +82,7 @@ class ActiveRun:
         self.run.write_status(self.status, durable=durable)
 
 
-def execute_here(
-    config: EvaluateConfig, workspace: Workspace, on_event: Callable[[Event], None], log: LogBuffer
-) -> tuple[Run, int, str | None]:
+def execute_here(config: RunConfig, workspace: Workspace, on_event: Callable[[Event], None], log: LogBuffer) -> tuple[Run, int, str | None]:
     """Execute a configuration at once, as a run of its own; returns it with its exit status and, if it failed, the sentence.
 
     What cannot start raises InputError before a folder exists. `on_event` sees every event, progress included.
@@ -95,7 +94,7 @@ def execute_here(
             early.append(event)
         on_event(event)
 
-    evaluation = _prepare(config, workspace, report_early)
+    job = prepare(config, workspace, report_early)
     run, lock = claim_new_run(workspace, config)
     active = ActiveRun(run, lock)
 
@@ -107,7 +106,7 @@ def execute_here(
         log.attach(run.log_path)
         for event in early:
             active.report(event)
-        _consume(evaluation.run(run.id, should_stop=lambda: run.cancel_requested), report)
+        _consume(job.run(run.id, should_stop=lambda: run.cancel_requested), report)
     except BaseException as error:
         return run, *_end_with(active, error)
     active.end("finished", None, 0)
@@ -137,8 +136,8 @@ def execute_folder(run: Run) -> int:
     try:
         active.begin()
         if run.result is None:
-            evaluation = _prepare(run.config, run.workspace, report)
-            _consume(evaluation.run(run.id, should_stop=lambda: run.cancel_requested), report)
+            job = prepare(run.config, run.workspace, report)
+            _consume(job.run(run.id, should_stop=lambda: run.cancel_requested), report)
     except BaseException as error:
         return _end_with(active, error)[0]
     active.end("finished", None, 0)
@@ -203,12 +202,6 @@ def write_log(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
-
-
-def _prepare(config: EvaluateConfig, workspace: Workspace, report: Callable[[Event], None]) -> Any:
-    from pfd_engine.evaluate import prepare  # torch is loaded here and not before
-
-    return prepare(config, workspace, report)
 
 
 def _consume(events: Iterable[Event], report: Callable[[Event], None]) -> None:

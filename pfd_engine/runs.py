@@ -18,9 +18,10 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pfd_engine.config import EvaluateConfig
 from pfd_engine.errors import InputError
+from pfd_engine.run_config import RunConfig
 from pfd_engine.run_events import read_events, sync_folder
+from pfd_engine.run_kinds import KINDS
 from pfd_engine.workspace import Workspace
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
@@ -30,7 +31,6 @@ CONFIG_LIMIT = 2**20
 RESERVE_BYTES = 16 * 1024
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RUN_ID = re.compile(r"[a-z]{2,20}-\d{8}-\d{6}-[0-9a-f]{8}(-\d{1,6})?")
-CONFIGS = {"evaluate": EvaluateConfig}
 
 
 class Status(BaseModel):
@@ -117,11 +117,11 @@ class Run:
         return values if isinstance(values, dict) else {}
 
     @property
-    def config(self) -> EvaluateConfig:
+    def config(self) -> RunConfig:
         """The checked configuration; raises InputError where the file is damaged or from another version."""
         values = self.config_values
         if not values:
-            raise InputError(f"config.json of run {self.id} cannot be read: start the evaluation again from the form or command line")
+            raise InputError(f"config.json of run {self.id} cannot be read: start it again from the form or command line")
         return parse_config(values)
 
     @property
@@ -130,7 +130,7 @@ class Run:
         try:
             return Status.model_validate_json((self.path / "status.json").read_bytes())
         except (OSError, ValidationError):
-            return Status(state="failed", message=f"status.json of run {self.id} cannot be read: start the evaluation again")
+            return Status(state="failed", message=f"status.json of run {self.id} cannot be read: start it again")
 
     def events(self, kind: str | None = None) -> Iterator[dict[str, Any]]:
         """Yield the events so far, all or of one type; a resumed run repeats those of its earlier attempts."""
@@ -195,7 +195,7 @@ class Run:
         return (self.path / "cancel").exists()
 
     def cancel(self) -> None:
-        """Ask the run to stop: a queued one ends at once, a running one at its next block of noises, an ended one stays."""
+        """Ask the run to stop: a queued one ends at once, a running one at its next sign of progress, an ended one stays."""
         if self.status.state in ENDED:
             return
         (self.path / "cancel").touch()
@@ -215,15 +215,15 @@ class Run:
             self.write_status(Status(state="queued", created=status.created, queued=time.time(), folder=status.folder))
 
 
-def parse_config(values: Mapping[str, Any]) -> EvaluateConfig:
+def parse_config(values: Mapping[str, Any]) -> RunConfig:
     """Build the configuration of a run's kind from untrusted values; raises InputError."""
     kind = values.get("kind", "evaluate")
-    if kind not in CONFIGS:
-        raise InputError(f"kind is {str(kind)[:40]!r}: this version knows {', '.join(CONFIGS)}", "kind")
-    return CONFIGS[kind].parse(values)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f"kind is {str(kind)[:40]!r}: this version knows {', '.join(KINDS)}", "kind")
+    return KINDS[kind].config.parse(values)
 
 
-def create_run(workspace: Workspace, config: EvaluateConfig, *, queued: bool = True, folder: Path | None = None) -> Run:
+def create_run(workspace: Workspace, config: RunConfig, *, queued: bool = True, folder: Path | None = None) -> Run:
     """Write a new run folder, which appears complete or not at all; relative references start at `folder` (default: here).
 
     A worker takes it from there (`worker.ensure_worker` starts one); a process that executes it itself uses `claim_new_run`.
@@ -235,14 +235,14 @@ def create_run(workspace: Workspace, config: EvaluateConfig, *, queued: bool = T
     return run
 
 
-def claim_new_run(workspace: Workspace, config: EvaluateConfig) -> tuple[Run, FileLock]:
+def claim_new_run(workspace: Workspace, config: RunConfig) -> tuple[Run, FileLock]:
     """Write a run folder that this process executes at once: in state running and locked before anybody can see it free."""
     run, held = _create(workspace, config, queued=False, folder=None)
     assert held is not None
     return run, held
 
 
-def _create(workspace: Workspace, config: EvaluateConfig, *, queued: bool, folder: Path | None) -> tuple[Run, FileLock | None]:
+def _create(workspace: Workspace, config: RunConfig, *, queued: bool, folder: Path | None) -> tuple[Run, FileLock | None]:
     now = time.time()
     started: dict[str, Any] = {} if queued else {"started": now, "attempt": 1, "pid": os.getpid()}
     status = Status(state="queued" if queued else "running", created=now, folder=str((folder or Path.cwd()).absolute()), **started)

@@ -16,6 +16,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from pfd_engine.execution import NOT_MINE, write_log
+from pfd_engine.run_kinds import KINDS
 from pfd_engine.runs import ENDED, MAX_ATTEMPTS, Run, Status, list_runs, runs_lock
 from pfd_engine.workspace import REPOSITORY, Workspace
 
@@ -258,7 +259,7 @@ def _device_of(run: Run) -> str:
 def _executes(pid: int, run: Run) -> bool:
     """Tell whether a process is the one that executes a run, and not a later one that got its number."""
     words = psutil.Process(pid).cmdline()
-    return "pfd_engine" in " ".join(words) and (str(run.path) in words or "evaluate" in words)
+    return "pfd_engine" in " ".join(words) and (str(run.path) in words or not KINDS.keys().isdisjoint(words))
 
 
 def _how_it_died(code: int | None) -> str:

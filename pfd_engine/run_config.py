@@ -1,0 +1,109 @@
+"""What the configurations of all kinds of runs share: checked fields, one-sentence errors, a canonical text and a command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Reference = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class RunConfig(BaseModel):
+    """One run, checked and immutable. A subclass has a literal field `kind`, which is also the name of its command.
+
+    `what` names the run in sentences; `flags` are the fields whose command-line option is not their name with dashes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: ClassVar[str] = "a run"
+    flags: ClassVar[Mapping[str, str]] = {}
+
+    kind: str
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Build the configuration from untrusted values; raises `InputError` with one sentence and the field at fault."""
+        from pfd_engine.errors import InputError
+
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = str(first["loc"][0]) if first["loc"] else None
+            raise InputError(cls._sentence(first, field), field) from None
+
+    @property
+    def canonical(self) -> str:
+        """The configuration as JSON with sorted keys: the same text for equal configurations."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def hash(self) -> str:
+        """sha256 of `canonical`, in hexadecimal."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
+
+    @classmethod
+    def flag(cls, name: str) -> str:
+        """Return the command-line option of a field."""
+        return "--" + cls.flags.get(name, name).replace("_", "-")
+
+    def command(self) -> str:
+        """Return the command line that does the same (defaults left out)."""
+        words = ["python", "-m", "pfd_engine", self.kind]
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name == "kind" or (value == field.default and not field.is_required()):
+                continue
+            words += [self.flag(name)] if value is True else [self.flag(name), str(value)]
+        return shlex.join(words)
+
+    @classmethod
+    def _sentence(cls, error: Any, field: str | None) -> str:
+        """Turn one of pydantic's errors into our one sentence."""
+        if error["type"] == "value_error":
+            return str(error["ctx"]["error"])
+        if error["type"] == "extra_forbidden":
+            return f"{field!r} is not a setting of {cls.what}: choose among {', '.join(cls.model_fields)}"
+        if error["type"] == "missing":
+            return f"{field} is missing: name it"
+        what = (field or "").replace("num_", "number of ").replace("_", " ")
+        expected = EXPECTED.get(error["type"].split("_")[0], "another value")
+        if error["type"] == "literal_error":
+            expected = error["ctx"]["expected"]
+        return f"{what} is {repr(error['input'])[:80]}: give {expected}"
+
+
+EXPECTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "a text of 1 to 1,024 characters",
+    "bool": "true or false",
+}
+
+
+def one_of(what: str, value: str, allowed: Sequence[str]) -> str:
+    """Return `value` if it is among `allowed`; raises ValueError with one sentence."""
+    if value not in allowed:
+        raise ValueError(f"{what} is {value!r}: choose one of {', '.join(allowed)}")
+    return value
+
+
+def within(what: str, value: int, low: int, high: int) -> int:
+    """Return a whole number if it lies in [low, high]; raises ValueError with one sentence."""
+    if not low <= value <= high:
+        raise ValueError(f"{what} is {value}: give a whole number from {low} to {high:,}")
+    return value
+
+
+def device_name(value: str) -> str:
+    """Return a well-formed device name; raises ValueError with one sentence. Whether it exists is not looked up."""
+    kind, _, index = value.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())) or value.endswith(":"):
+        raise ValueError(f"device is {value!r}: give auto, cpu, cuda or cuda:N")
+    return value
