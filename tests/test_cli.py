@@ -197,6 +197,7 @@ def test_control_c_and_termination_cancel_the_run_cleanly(workspace: Workspace, 
     process = subprocess.Popen(
         command("evaluate", *STAND_IN, "test/slow", "--json"), env=environment(workspace_root(workspace), stand_in=True), cwd=REPOSITORY,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs inherit SIGINT ignored
     )  # fmt: skip
     wait_until(lambda: any(run.status.phase == "noises" for run in list_runs(workspace)))
     process.send_signal(number)
