@@ -25,11 +25,16 @@ class Table:
     name: str
     columns: dict[str, str]
     identity: tuple[str, ...]
+    later_identity: tuple[str, ...] = ()
 
     def row(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the typed row with its key; raises ValueError for a value that does not fit its column. Unknown names are left out."""
+        """Return the typed row with its key; raises ValueError for a value that does not fit its column. Unknown names are left out.
+
+        Identifying columns that a later version added count only where they have a value, so that older rows keep their keys.
+        """
         row = {name: _READERS[kind](values.get(name)) for name, kind in self.columns.items()}
-        identity = json.dumps([row[name] for name in self.identity], separators=(",", ":"))
+        later = [[name, row[name]] for name in self.later_identity if row[name] is not None]
+        identity = json.dumps([*(row[name] for name in self.identity), *later], separators=(",", ":"))
         return {"key": hashlib.sha256(identity.encode()).hexdigest(), **row}
 
 
@@ -184,8 +189,20 @@ TRAINING_SETS = Table(
 
 NOISE_DISTANCES = Table(
     "noise_distances",
-    {"run_id": "VARCHAR", "metric": "VARCHAR", "seeds_start": "BIGINT", "seeds_stop": "BIGINT", "values": "DOUBLE[]"},
+    {
+        "run_id": "VARCHAR",
+        "metric": "VARCHAR",
+        "seeds_start": "BIGINT",
+        "seeds_stop": "BIGINT",
+        "values": "DOUBLE[]",
+        "student": "VARCHAR",
+        "student_seed": "BIGINT",
+        "num_samples": "BIGINT",
+        "size": "VARCHAR",
+        "step": "BIGINT",
+    },
     ("run_id", "metric", "seeds_start", "seeds_stop"),
+    later_identity=("student", "step"),
 )
 
 TRAINING_CURVES = Table(
@@ -212,8 +229,11 @@ PAIRS = Table(
         "teacher_png": "BLOB",
         "student_png": "BLOB",
         "nearest_png": "BLOB",
+        "student": "VARCHAR",
+        "step": "BIGINT",
     },
     ("run_id", "group", "rank", "seed"),
+    later_identity=("student", "step"),
 )
 
 TABLES = {table.name: table for table in (RUNS, MEASUREMENTS, CHECKPOINTS, TRAINING_SETS, NOISE_DISTANCES, TRAINING_CURVES, PAIRS)}
@@ -249,10 +269,15 @@ def event_row(event: Mapping[str, Any], run_id: str) -> tuple[str, dict[str, Any
     return table.name, row
 
 
+# Columns that version 2 added, so that the distances and pairs of a sweep's many students can be told apart.
+_ADDED = {"noise_distances": ("student", "student_seed", "num_samples", "size", "step"), "pairs": ("student", "step")}
+
+
 def _create_statements() -> list[str]:
     statements = []
     for table in TABLES.values():
-        columns = ", ".join(f'"{name}" {"VARCHAR" if kind == "JSON" else kind}' for name, kind in table.columns.items())
+        first = {name: kind for name, kind in table.columns.items() if name not in _ADDED.get(table.name, ())}
+        columns = ", ".join(f'"{name}" {"VARCHAR" if kind == "JSON" else kind}' for name, kind in first.items())
         source = "source varchar not null default '{database}'"
         statements.append(f"create table {{database}}.{table.name} (key varchar primary key, {columns}, {source})")
     statements.append(
@@ -262,4 +287,11 @@ def _create_statements() -> list[str]:
 
 
 # One list of statements for each version; a later version is appended and never edited. `{database}` is the attached name.
-MIGRATIONS: list[list[str]] = [_create_statements()]
+MIGRATIONS: list[list[str]] = [
+    _create_statements(),
+    [
+        f"alter table {{database}}.{table} add column {name} {TABLES[table].columns[name]}"
+        for table, names in _ADDED.items()
+        for name in names
+    ],
+]

@@ -20,7 +20,7 @@ from pfd_engine.run_events import EventLog
 from pfd_engine.runs import Run, claim_new_run
 from pfd_engine.store import OwnedElsewhere, Store, migrate, read_results
 from pfd_engine.store_ingest import upsert
-from pfd_engine.store_schema import MEASUREMENTS, MIGRATIONS
+from pfd_engine.store_schema import MEASUREMENTS, MIGRATIONS, NOISE_DISTANCES
 from pfd_engine.workspace import Workspace
 from tests.run_samples import a_config, append_raw, finished_run, measurement
 
@@ -233,7 +233,30 @@ def test_a_later_version_migrates_without_losing_rows(workspace: Workspace, monk
     monkeypatch.setattr("pfd_engine.store.MIGRATIONS", [*MIGRATIONS, ["alter table {database}.measurements add column note varchar"]])
     with Store(workspace, None) as store:
         assert store.frame("select note, value from measurements")["value"].tolist() == [1.5]
-        assert store.rows("select max(version) as v from workspace.migrations") == [{"v": 2}]
+        assert store.rows("select max(version) as v from workspace.migrations") == [{"v": len(MIGRATIONS) + 1}]
+
+
+def test_a_database_of_the_first_version_gains_the_columns_of_students(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = duckdb.connect(":memory:")
+    connection.execute("attach ':memory:' as w")
+    monkeypatch.setattr("pfd_engine.store.MIGRATIONS", MIGRATIONS[:1])
+    migrate(connection, "w")
+    old = NOISE_DISTANCES.row({"run_id": "r", "metric": "PFD", "seeds_start": 0, "seeds_stop": 2, "values": [1.0, 2.0]})
+    names = ("key", "run_id", "metric", "seeds_start", "seeds_stop", "values")
+    connection.execute(
+        'insert into w.noise_distances (key, run_id, metric, seeds_start, seeds_stop, "values") values (?, ?, ?, ?, ?, ?)',
+        [old[name] for name in names],
+    )
+    monkeypatch.setattr("pfd_engine.store.MIGRATIONS", MIGRATIONS)
+    migrate(connection, "w")
+    new = NOISE_DISTANCES.row({**old, "student": "mlp-64 N=16 seed 0", "step": 10})
+    assert new["key"] != old["key"]
+    upsert(connection, "w", NOISE_DISTANCES, [old, new])
+    assert connection.execute("select student from w.noise_distances order by student nulls first").fetchall() == [
+        (None,),
+        (new["student"],),
+    ]
+    connection.close()
 
 
 def test_a_failed_migration_changes_nothing(workspace: Workspace) -> None:
@@ -244,7 +267,7 @@ def test_a_failed_migration_changes_nothing(workspace: Workspace) -> None:
         patch.setattr("pfd_engine.store.MIGRATIONS", [*MIGRATIONS, ["create table {database}.extra (a int)", "create nonsense"]])
         with pytest.raises(duckdb.Error):
             migrate(connection, "w")
-    assert connection.execute("select max(version) from w.migrations").fetchone() == (1,)
+    assert connection.execute("select max(version) from w.migrations").fetchone() == (len(MIGRATIONS),)
     assert connection.execute("select count(*) from duckdb_tables() where table_name = 'extra'").fetchone() == (0,)
     connection.close()
 
