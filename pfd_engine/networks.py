@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pfd_engine.networks_image import DiT, UNet
+
 
 class MLP(nn.Module):
     """LayerNorm residual MLP over the flattened sample, for inputs of up to a few hundred values (8x8 digits).
@@ -20,7 +22,7 @@ class MLP(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, shape: Sequence[int], width: int = 256, blocks: int = 3, embedding: int = 32) -> None:
+    def __init__(self, shape: Sequence[int], width: int = 256, blocks: int = 3, embedding: int = 32, dropout: float = 0.0) -> None:
         super().__init__()
         self.shape = tuple(shape)
         self.width, self.embedding = width, embedding
@@ -28,7 +30,7 @@ class MLP(nn.Module):
         self.register_buffer("frequencies", 32.0 ** torch.linspace(0, 1, embedding // 2), persistent=False)
         self.input = nn.Linear(values, width)
         self.noise_level = nn.Linear(embedding, width)
-        self.blocks = nn.ModuleList(MLPBlock(width) for _ in range(blocks))
+        self.blocks = nn.ModuleList(MLPBlock(width, dropout) for _ in range(blocks))
         self.output = nn.Linear(width, values)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
@@ -43,23 +45,30 @@ class MLP(nn.Module):
 
 
 class MLPBlock(nn.Module):
-    """`h + linear(silu(linear(LayerNorm(h))))`, all `(B, width)`."""
+    """`h + linear(dropout(silu(linear(LayerNorm(h)))))`, all `(B, width)`."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = dropout
         self.norm = nn.LayerNorm(width)
         self.first = nn.Linear(width, width)
         self.second = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return hidden + self.second(nn.functional.silu(self.first(self.norm(hidden))))
+        inner = nn.functional.silu(self.first(self.norm(hidden)))
+        if self.dropout > 0 and self.training:
+            inner = nn.functional.dropout(inner, self.dropout)
+        return hidden + self.second(inner)
 
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "unet": UNet, "dit": DiT}
 
 
 def build_network(family: str, shape: Sequence[int], options: dict[str, Any], seed: int = 0) -> nn.Module:
-    """Build a network of a family in `NETWORKS` with its keyword arguments; `seed` alone decides the initial weights (float32)."""
+    """Build a network of a family in `NETWORKS` with its keyword arguments; `seed` alone decides the initial weights (float32).
+
+    Besides the options that a folder keeps, `dropout` may be among them: it acts in training alone.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return NETWORKS[family](shape, **options)

@@ -120,7 +120,7 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path: Path) -> None:
         ({"sigma_data": 1e9}, "sigma_data is 1000000000.0, input should be less than or equal to 1000"),
         ({"sigma_data": float("nan")}, "sigma_data is nan"),
         ({"sigma_min": 90.0}, "sigma_min 90.0 is not below sigma_max"),
-        ({"family": "unet"}, "family is 'unet'"),
+        ({"family": "resnet"}, "family is 'resnet'"),
         ({"format_version": 2}, "format_version is 2"),
         ({"code": "import os"}, "code is"),
         ({"metadata": {"note": "x" * 20_000}}, "metadata is longer"),

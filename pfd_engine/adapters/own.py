@@ -1,7 +1,8 @@
 """Our own folder format: config.json with model.safetensors, and beside them a training set's description and a model card.
 
 ```
-config.json          what OwnConfig checks: format, family, network, preconditioning, sigma_data, range, shape, metadata, license
+config.json          what OwnConfig checks: format, family, network, preconditioning, sigma_data, range, shape, metadata, license,
+                     and for a few-step student its sampler
 model.safetensors    the network's parameters by name, float32
 training_set.json    how a student's samples are drawn from its teacher (training_sets.py); only where there are some
 README.md            the model card
@@ -11,44 +12,44 @@ README.md            the model card
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pfd_engine.adapters._description import Description
+from pfd_engine.adapters._few_step_sampler import FewStepSampler
+from pfd_engine.adapters._own_networks import FAMILY_OPTIONS, MLPOptions, NetworkOptions
 from pfd_engine.checkpoint_files import OWN_WEIGHTS, CheckpointError, read_json
 from pfd_engine.errors import RunError
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from pfd_engine.adapters._few_step_map import FewStepMap
     from pfd_engine.adapters._loading import LoadedDenoiser
     from pfd_engine.snapshots import Snapshot
+
+__all__ = ["MLPOptions", "OwnConfig", "describe", "load", "make_map", "matches", "read_config", "save_denoiser"]
 
 FORMAT = "pfd-denoiser"
 MAX_PARAMETERS = 2 * 10**8
 MAX_METADATA = 16_384
 CONFIG_FILE, TRAINING_SET_FILE, CARD_FILE = "config.json", "training_set.json", "README.md"
-
-
-class MLPOptions(BaseModel):
-    """Keyword arguments of `networks.MLP`, within what fits into memory."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    width: Annotated[int, Field(ge=1, le=8192)]
-    blocks: Annotated[int, Field(ge=0, le=64)] = 3
-    embedding: Annotated[int, Field(ge=2, le=1024, multiple_of=2)] = 32
-
-    def count_parameters(self, shape: Sequence[int]) -> int:
-        """Return the number of parameters for samples of `shape`, without building the network."""
-        values, width = math.prod(shape), self.width
-        return (values + self.embedding + 2) * width + self.blocks * (2 * width * (width + 1) + 2 * width) + values * (width + 1)
 
 
 class OwnConfig(BaseModel):
@@ -58,14 +59,15 @@ class OwnConfig(BaseModel):
 
     format: Literal["pfd-denoiser"] = "pfd-denoiser"
     format_version: Literal[1] = 1
-    family: Literal["mlp"] = "mlp"
-    network: MLPOptions
+    family: Literal["mlp", "unet", "dit"] = "mlp"
+    network: SerializeAsAny[NetworkOptions]
     preconditioning: Literal["edm"] = "edm"
     sigma_data: Annotated[float, Field(ge=1e-3, le=1e3)]
     sigma_min: Annotated[float, Field(gt=0)] = 0.002
     sigma_max: Annotated[float, Field(gt=0)] = 80.0
     shape: Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_PARAMETERS)], ...], Field(min_length=1, max_length=4)]
     weights: Literal["ema", "raw"] = "ema"
+    sampler: FewStepSampler | None = None
     metadata: dict[str, Any] = {}
     license: Annotated[str, Field(max_length=200)] | None = None
 
@@ -73,12 +75,33 @@ class OwnConfig(BaseModel):
     def num_parameters(self) -> int:
         return self.network.count_parameters(self.shape)
 
+    @field_validator("network", mode="before")
+    @classmethod
+    def _network_is_of_its_family(cls, value: Any, info: ValidationInfo) -> Any:
+        family = info.data.get("family")
+        if family is None or isinstance(value, FAMILY_OPTIONS[family]):
+            return value
+        try:
+            return FAMILY_OPTIONS[family].model_validate(value)
+        except ValidationError as error:
+            raise ValueError(_reason(error, "network")) from None
+
+    @model_serializer(mode="wrap")
+    def _without_an_empty_sampler(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        if self.sampler is None:
+            del values["sampler"]  # as in the folders written before there were few-step students
+        return values
+
     @model_validator(mode="after")
     def _sizes_are_sane(self) -> Self:
+        self.network.check_shape(self.shape)
         if self.num_parameters > MAX_PARAMETERS:
             raise ValueError(f"it asks for {self.num_parameters:,} parameters, above the limit of {MAX_PARAMETERS:,}")
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min {self.sigma_min} is not below sigma_max {self.sigma_max}")
+        if self.sampler is not None:
+            self.sampler.check_range(self.sigma_min, self.sigma_max)
         if len(json.dumps(self.metadata)) > MAX_METADATA:
             raise ValueError(f"its metadata is longer than {MAX_METADATA:,} characters")
         return self
@@ -107,6 +130,8 @@ def describe(snapshot: Snapshot) -> Description:
         sigma_min=config.sigma_min,
         sigma_max=config.sigma_max,
         weights=config.weights,
+        few_step=config.sampler is not None,
+        steps=None if config.sampler is None else config.sampler.steps,
         license=config.license or snapshot.license,
         metadata=config.metadata,
         training_set_reference=_pinned(snapshot) if has_training_set else None,
@@ -115,6 +140,7 @@ def describe(snapshot: Snapshot) -> Description:
 
 def load(snapshot: Snapshot, device: str) -> LoadedDenoiser:
     """Read, check and return the denoiser on `device`, float32; raises CheckpointError with one sentence."""
+    from pfd_engine.adapters._few_step_map import FewStepNetwork
     from pfd_engine.adapters._loading import LoadedDenoiser
     from pfd_engine.adapters._weights import load_weights
     from pfd_engine.denoisers import EDMPrecondition
@@ -125,7 +151,16 @@ def load(snapshot: Snapshot, device: str) -> LoadedDenoiser:
     network = build_network(config.family, config.shape, config.network.model_dump()).to(device)
     load_weights(network, snapshot, device)
     denoiser = EDMPrecondition(network, config.sigma_data, config.shape)
+    if config.sampler is not None:
+        denoiser = FewStepNetwork(denoiser, config.sampler)
     return LoadedDenoiser(denoiser, snapshot, describe(snapshot), config.num_parameters, device)
+
+
+def make_map(loaded: LoadedDenoiser, student_steps: int | None = None) -> FewStepMap:
+    """Return a few-step student's own sampler with `student_steps` steps (None: what config.json says)."""
+    from pfd_engine.adapters._few_step_map import FewStepMap
+
+    return FewStepMap(loaded, loaded.denoise.sampler, student_steps)  # type: ignore[attr-defined]
 
 
 def save_denoiser(
@@ -193,12 +228,14 @@ def _pinned(snapshot: Snapshot) -> str:
     return snapshot.reference if snapshot.repo_type == "folder" else f"{snapshot.reference}@{snapshot.revision}"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, inside: str = "") -> str:
     if not isinstance(error, ValidationError):
         return "its values are out of range"
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(str(part) for part in (inside, *first["loc"]) if part != "")
     message = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"][0].lower() + first["msg"][1:]
+    if first["type"] == "value_error" and where == "network":
+        return message
     given = repr(first["input"])
     given = given if len(given) <= 60 else f"{given[:60]}..."
     return f"{where} is {given}, {message}" if where else message

@@ -119,6 +119,11 @@ def denoising_loss(denoiser: Denoiser, clean: Tensor, sigma: Tensor, noise: Tens
 
 def denoising_losses(denoiser: Denoiser, clean: Tensor, sigma: Tensor, noise: Tensor, sigma_data: float) -> Tensor:
     """Return the loss of each sample, `(B,)`: see `denoising_loss`."""
+    return denoising_losses(denoiser, clean, sigma, noise, sigma_data).mean()
+
+
+def denoising_losses(denoiser: Denoiser, clean: Tensor, sigma: Tensor, noise: Tensor, sigma_data: float) -> Tensor:
+    """Return the loss of `denoising_loss` for each sample, `(B,)`."""
     per_sample = sigma.reshape(-1, *[1] * (clean.ndim - 1))
     error = (denoiser(clean + per_sample * noise, sigma) - clean).flatten(1)
     weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
