@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -118,12 +118,12 @@ def _trainer(width: int, samples: Tensor, training: TrainConfig) -> Trainer:
 
 def _config(width: int, trainer: Trainer, metadata: dict[str, object]) -> OwnConfig:
     """Return the checkpoint's config.json; its metadata names everything that training depended on."""
-    training = asdict(trainer.config)
+    training = trainer.config
     return OwnConfig(
         network=MLPOptions(width=width),
         sigma_data=trainer.config.sigma_data,
         shape=tuple(trainer.samples.shape[1:]),
-        metadata=metadata | {"student_seed": training.pop("seed"), "step": training.pop("steps"), "training": training},
+        metadata=metadata | {"student_seed": training.seed, "step": training.steps, "training": training.recorded()},
         license="apache-2.0",
     )
 

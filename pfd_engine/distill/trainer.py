@@ -1,49 +1,34 @@
-"""Train a denoiser on stored samples: EDM denoising score matching with an exponential moving average of the weights."""
+"""Train a student: one loop over any objective, with averaged weights, exact resume and an eye on divergence."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pfd_engine.denoisers import Denoiser, EDMPrecondition
+from pfd_engine.denoisers import EDMPrecondition
+from pfd_engine.distill.ema import decay_at, ema_decay_at, update_ema
+from pfd_engine.distill.objectives.objective import Objective
+from pfd_engine.distill.objectives.samples import Samples, denoising_loss, denoising_losses
+from pfd_engine.distill.train_config import TrainConfig, check_device, learning_rate_at
+from pfd_engine.distill.training_state import (
+    load_state,
+    network_state,
+    optimizer_state,
+    restore_network,
+    restore_optimizer,
+    save_state,
+)
 from pfd_engine.errors import InputError, RunError
 
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a denoiser is trained; the defaults are for 8x8 digits. Checked when built (InputError).
-
-    ln sigma ~ N(p_mean, p_std^2); `sigma_data` is the data's standard deviation in the preconditioning and the loss weight;
-    `ema_decay` is reached by way of (1 + k) / (10 + k) at step k, so that early averages forget the initial weights;
-    `seed` decides the initial weights, the order of the data and the noise.
-    """
-
-    steps: int = 5000
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    ema_decay: float = 0.999
-    p_mean: float = 0.0
-    p_std: float = 1.4
-    sigma_data: float = 0.6
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("batch_size", 1), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise InputError(f"{name} is {getattr(self, name)}: give a whole number of at least {low}", name)
-        for name in ("learning_rate", "p_std", "sigma_data"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{name} is {value}: give a positive, finite number", name)
-        if not math.isfinite(self.p_mean):
-            raise InputError(f"p_mean is {self.p_mean}: give a finite number", "p_mean")
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"ema_decay is {self.ema_decay}: give a number from 0 up to, but below, 1", "ema_decay")
+__all__ = ["Progress", "TrainConfig", "Trainer", "denoising_loss", "denoising_losses", "ema_decay_at", "update_ema"]
 
 
 @dataclass(frozen=True)
@@ -58,32 +43,79 @@ class Progress:
 class Trainer:
     """Training of one network on `samples` `(N, *shape)`, float32 in [-1, 1], on one device; the averaged weights are in `ema`.
 
-    Iterate over `run()` to train: the caller decides what to do with each `Progress`, and may stop at any one.
+    Iterate over `run()` to train: the caller decides what to do with each `Progress`, and may stop at any one. `objective` is what the
+    student learns (None: denoising its samples). All random numbers come from `generator`, on the CPU, so that a seed means the same on
+    every device.
     """
 
-    def __init__(self, network: nn.Module, samples: Tensor, config: TrainConfig) -> None:
+    def __init__(self, network: nn.Module, samples: Tensor, config: TrainConfig, objective: Objective | None = None) -> None:
         if len(samples) == 0:
             raise InputError("the training set is empty: give at least one sample", "num_samples")
+        check_device(config, samples.device.type)
+        if config.flips and samples.ndim != 4:
+            raise InputError("flips mirror images, but the samples are none: leave them out", "flips")
         self.config = config
-        self.network = network
+        self.network = network.train().requires_grad_(True)
         self.samples = samples
         self.ema = copy.deepcopy(network).eval().requires_grad_(False)
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
+        self.optimizer = self.make_optimizer(network)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
+        self.objective = objective or Samples()
+        self.objective.start(self)
+        self._forward = torch.compile(network) if config.compile else network
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.samples.shape[1:])
 
     @property
     def denoiser(self) -> EDMPrecondition:
-        """The averaged weights as a denoiser."""
-        return EDMPrecondition(self.ema, self.config.sigma_data, tuple(self.samples.shape[1:]))
+        """The averaged weights as a denoiser, or as the jump of a few-step student."""
+        return self.precondition(self.ema)
 
-    def run(self, report_every: int = 100) -> Iterator[Progress]:
-        """Train to the last step; yields every `report_every` steps and at the end. Raises RunError once the loss is not finite."""
-        denoiser = EDMPrecondition(self.network, self.config.sigma_data, tuple(self.samples.shape[1:]))
+    @property
+    def student(self) -> EDMPrecondition:
+        """The weights in training as a denoiser."""
+        return self.precondition(self._forward)
+
+    def precondition(self, network: Any) -> EDMPrecondition:
+        return EDMPrecondition(network, self.config.sigma_data, self.shape)
+
+    def make_optimizer(self, network: nn.Module) -> torch.optim.Adam:
+        return torch.optim.Adam(network.parameters(), lr=self.config.learning_rate, fused=True)
+
+    def draw_clean(self) -> Tensor:
+        """Draw a batch of samples with replacement, `(B, *shape)`, half of them mirrored where `flips` asks for it."""
+        rows = torch.randint(len(self.samples), (self.config.batch_size,), generator=self.generator)
+        clean = self.samples[rows.to(self.samples.device)]
+        if self.config.flips:
+            mirrored = (torch.rand(self.config.batch_size, generator=self.generator) < 0.5).to(clean.device)
+            clean = torch.where(mirrored[:, None, None, None], clean.flip(-1), clean)
+        return clean
+
+    def draw_sigma(self) -> Tensor:
+        """Draw noise levels `(B,)`, ln sigma ~ N(p_mean, p_std^2)."""
+        log_sigma = self.config.p_mean + self.config.p_std * torch.randn(self.config.batch_size, generator=self.generator)
+        return log_sigma.exp().to(self.samples.device)
+
+    def draw_noise(self) -> Tensor:
+        """Draw unit noise `(B, *shape)`."""
+        return torch.randn(self.config.batch_size, *self.shape, generator=self.generator).to(self.samples.device)
+
+    def draw_index(self, count: int) -> Tensor:
+        """Draw whole numbers below `count`, `(B,)`, on the CPU."""
+        return torch.randint(count, (self.config.batch_size,), generator=self.generator)
+
+    def run(self, report_every: int = 100, stops: Collection[int] = ()) -> Iterator[Progress]:
+        """Train to the last step; yields every `report_every` steps, at each of `stops` and at the end.
+
+        Raises RunError once the loss is not finite.
+        """
         losses: list[Tensor] = []
         while self.step < self.config.steps:
-            losses.append(self._advance(denoiser))
-            if self.step % report_every == 0 or self.step == self.config.steps:
+            losses.append(self._advance())
+            if self.step % report_every == 0 or self.step in stops or self.step == self.config.steps:
                 loss = torch.stack(losses).mean().item()
                 losses = []
                 if not math.isfinite(loss):
@@ -92,51 +124,79 @@ class Trainer:
                     )
                 yield Progress(self.step, self.config.steps, loss)
 
-    def _advance(self, denoiser: EDMPrecondition) -> Tensor:
-        config = self.config
-        device = self.samples.device
-        # drawn on the CPU, so that a seed means the same on every device
-        rows = torch.randint(len(self.samples), (config.batch_size,), generator=self.generator)
-        log_sigma = config.p_mean + config.p_std * torch.randn(config.batch_size, generator=self.generator)
-        noise = torch.randn(config.batch_size, *self.samples.shape[1:], generator=self.generator).to(device)
-        clean, sigma = self.samples[rows.to(device)], log_sigma.exp().to(device)
-        loss = denoising_loss(denoiser, clean, sigma, noise, config.sigma_data)
-        self.optimizer.zero_grad()
+    def update(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, learning_rate: float) -> None:
+        """Take one optimizer step of `network` down the gradient of `loss`, clipped where that is asked for."""
+        optimizer.zero_grad()
         loss.backward()
-        self.optimizer.step()
-        update_ema(self.ema, self.network, ema_decay_at(self.step, config.ema_decay))
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), self.config.clip_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        optimizer.step()
+
+    def learning_rate(self) -> float:
+        """The learning rate of the present step."""
+        return learning_rate_at(self.config, *self.objective.position(self.step, self.config.steps))
+
+    def _advance(self) -> Tensor:
+        self.objective.before_step(self)
+        with self._randomness_of_the_step(), self._precision():
+            loss = self.objective.loss(self)
+        self.update(self.network, self.optimizer, loss, self.learning_rate())
+        update_ema(self.ema, self.network, decay_at(self.config, self.objective.position(self.step, self.config.steps)[0]))
+        self.objective.after_step(self)
         self.step += 1
         return loss.detach()
 
+    @contextlib.contextmanager
+    def _randomness_of_the_step(self) -> Iterator[None]:
+        """Let dropout's masks depend on the seed and the step alone, and leave the caller's own generator as it is."""
+        if self.config.dropout == 0:
+            yield
+            return
+        devices = [self.samples.device] if self.samples.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed((self.config.seed << 32) + self.step)
+            yield
 
-def denoising_loss(denoiser: Denoiser, clean: Tensor, sigma: Tensor, noise: Tensor, sigma_data: float) -> Tensor:
-    """Return EDM's denoising score matching loss, averaged over batch and coordinates (arXiv 2206.00364, equation 2 and table 1).
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        if self.config.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.samples.device.type, dtype=getattr(torch, self.config.precision))
 
-    clean and unit noise `(B, *shape)`, sigma `(B,)`; weight `(sigma^2 + sigma_data^2) / (sigma sigma_data)^2`.
-    """
-    return denoising_losses(denoiser, clean, sigma, noise, sigma_data).mean()
+    def save(self, path: Path) -> None:
+        """Write everything that the next step depends on; a crash leaves the old file or the new. Raises OSError where the disk refuses."""
+        networks, optimizers = self._parts()
+        tensors = {"generator": self.generator.get_state()}
+        for name, network in networks.items():
+            tensors |= network_state(f"network.{name}", network)
+        for name, optimizer in optimizers.items():
+            tensors |= optimizer_state(f"optimizer.{name}", optimizer)
+        save_state(path, tensors, {"step": self.step})
 
+    def load(self, path: Path) -> bool:
+        """Go on from a saved state; False, with nothing changed, where there is none that can be read and fits this training."""
+        found = load_state(path)
+        if found is None:
+            return False
+        tensors, values = found
+        networks, optimizers = self._parts()
+        fits = all(
+            f"network.{name}.{key}" in tensors and tensors[f"network.{name}.{key}"].shape == value.shape
+            for name, network in networks.items()
+            for key, value in network.state_dict().items()
+        )
+        if not fits or "generator" not in tensors or not isinstance(values.get("step"), int) or values["step"] > self.config.steps:
+            return False
+        for name, network in networks.items():
+            restore_network(f"network.{name}", network, tensors)
+        for name, optimizer in optimizers.items():
+            restore_optimizer(f"optimizer.{name}", optimizer, tensors)
+        self.generator.set_state(tensors["generator"])
+        self.step = values["step"]
+        return True
 
-def denoising_losses(denoiser: Denoiser, clean: Tensor, sigma: Tensor, noise: Tensor, sigma_data: float) -> Tensor:
-    """Return the loss of each sample, `(B,)`: see `denoising_loss`."""
-    return denoising_losses(denoiser, clean, sigma, noise, sigma_data).mean()
-
-
-def denoising_losses(denoiser: Denoiser, clean: Tensor, sigma: Tensor, noise: Tensor, sigma_data: float) -> Tensor:
-    """Return the loss of `denoising_loss` for each sample, `(B,)`."""
-    per_sample = sigma.reshape(-1, *[1] * (clean.ndim - 1))
-    error = (denoiser(clean + per_sample * noise, sigma) - clean).flatten(1)
-    weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
-    return weight * error.square().mean(1)
-
-
-def ema_decay_at(step: int, decay: float) -> float:
-    """Return the decay of the update after training step `step` (from 0): `min(decay, (1 + step) / (10 + step))`."""
-    return min(decay, (1 + step) / (10 + step))
-
-
-@torch.no_grad()
-def update_ema(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Set `average <- decay average + (1 - decay) network`, in place, over all parameters."""
-    for mean, current in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(current, 1 - decay)
+    def _parts(self) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer]]:
+        """Return all networks and optimizers by name, those of the objective too."""
+        networks = {"student": self.network, "ema": self.ema, **self.objective.networks}
+        return networks, {"student": self.optimizer, **self.objective.optimizers}

@@ -1,0 +1,68 @@
+"""Everything that the next training step depends on, in one file: networks, optimizers, generators and plain values."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from pfd_engine.run_events import sync_folder
+
+
+def save_state(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Write tensors and JSON values as safetensors; a crash leaves the old file or the new one. Raises OSError where the disk refuses."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        save_file(kept, temporary, {"values": json.dumps(values)})
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read what `save_state` wrote; None where there is nothing, or nothing that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+            values = json.loads((file.metadata() or {})["values"])
+    except (OSError, SafetensorError, ValueError, KeyError):
+        return None
+    return (tensors, values) if isinstance(values, dict) else None
+
+
+def network_state(name: str, network: nn.Module) -> dict[str, Tensor]:
+    """Return a network's weights under names that start with `name`."""
+    return {f"{name}.{key}": value for key, value in network.state_dict().items()}
+
+
+def restore_network(name: str, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `network_state` returned; raises KeyError or RuntimeError where it does not fit."""
+    network.load_state_dict({key: tensors[f"{name}.{key}"] for key in network.state_dict()})
+
+
+def optimizer_state(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the moments and counters of every parameter under names that start with `name`."""
+    state = optimizer.state_dict()["state"]
+    return {f"{name}.{index}.{key}": value for index, moments in state.items() for key, value in moments.items()}
+
+
+def restore_optimizer(name: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_state` returned into an optimizer that has just been made for the same parameters."""
+    found: dict[int, dict[str, Tensor]] = {}
+    for full, value in tensors.items():
+        if full.startswith(f"{name}."):
+            index, key = full[len(name) + 1 :].split(".", 1)
+            found.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": found, "param_groups": optimizer.state_dict()["param_groups"]})
