@@ -94,3 +94,20 @@ def test_ladders_and_settings_need_no_torch() -> None:
     script = f"import importlib, sys\nfor m in {modules}: importlib.import_module('pfd_engine.' + m)\nprint('torch' in sys.modules)"
     output = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert output.strip() == "False"
+
+
+@pytest.mark.parametrize("name", ["mlp-256", "unet-24", "dit-4x64"])
+def test_memory_is_that_of_a_real_backward_pass(name: str) -> None:
+    rung, saved = find_rung(name), dict[int, int]()
+    shape = LADDER_SHAPES[rung.family]
+    network = build_network(rung.family, shape, rung.options.model_dump())
+    weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        network(torch.randn(2, *shape), torch.zeros(2)).sum()
+    kept = sum(size for pointer, size in saved.items() if pointer not in weights) / 4 / 2
+    assert rung.options.count_activations(shape) == pytest.approx(kept, rel=0.15)

@@ -24,7 +24,7 @@ class NetworkOptions(BaseModel):
         raise NotImplementedError
 
     def count_activations(self, shape: Sequence[int]) -> int:
-        """Return roughly how many values one sample of `shape` leaves behind for the backward pass."""
+        """Return how many values one sample of `shape` leaves behind for the backward pass, to about a tenth."""
         raise NotImplementedError
 
     def check_shape(self, shape: Sequence[int]) -> None:
@@ -48,7 +48,7 @@ class MLPOptions(NetworkOptions):
         return (values + self.embedding + 2) * width + self.blocks * (2 * width * (width + 1) + 2 * width) + values * (width + 1)
 
     def count_activations(self, shape: Sequence[int]) -> int:
-        return 2 * math.prod(shape) + (2 + 5 * self.blocks) * self.width
+        return 2 * math.prod(shape) + (2 + 4 * self.blocks) * self.width
 
 
 class UNetOptions(NetworkOptions):
@@ -90,9 +90,7 @@ class UNetOptions(NetworkOptions):
 
     def count_activations(self, shape: Sequence[int]) -> int:
         pixels = math.prod(shape[1:])
-        per_level = [(4**-level) * pixels * (2 * self.layers + 1) * 8 * channels for level, channels in enumerate(self.channels)]
-        scores = [2 * (2 * self.layers + 1) * (pixels // 4**level) ** 2 * (self.channels[level] // 8) for level in self.attention]
-        return int(sum(per_level) + sum(scores))
+        return sum(12 * (2 * self.layers + 1) * channels * pixels // 4**level for level, channels in enumerate(self.channels))
 
     def _blocks(self) -> Iterator[tuple[int, int]]:
         """Yield the incoming and the outgoing channels of every residual block."""
@@ -136,7 +134,7 @@ class DiTOptions(NetworkOptions):
 
     def count_activations(self, shape: Sequence[int]) -> int:
         tokens = math.prod(shape[1:]) // self.patch**2
-        return self.layers * (20 * tokens * self.width + 2 * self.heads * tokens**2)
+        return self.layers * 21 * tokens * self.width
 
 
 FAMILY_OPTIONS: dict[str, type[NetworkOptions]] = {"mlp": MLPOptions, "unet": UNetOptions, "dit": DiTOptions}
