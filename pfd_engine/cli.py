@@ -15,9 +15,11 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pfd_engine.cli_distill import add_distill_options, describe_distillation, distill_config
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.descriptors import descriptor_names
 from pfd_engine.errors import Cancelled, InputError, PFDError
+from pfd_engine.run_config import RunConfig
 from pfd_engine.solvers import SOLVERS
 from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
 
@@ -72,6 +74,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         return added
 
     _add_evaluate(command("evaluate", _evaluate, "Measure the PFD between a teacher and a student, at once."))
+    add_distill_options(command("distill", _distill, "Train a student of a teacher, and measure it."))
     worker = command("worker", _worker, "Execute queued runs, each in a process of its own, until stopped.")
     worker.add_argument("--drain", action="store_true", help="stop when nothing is queued or running")
     if words[:1] == ["run"]:  # no command for people: neither the help nor a message names it
@@ -140,11 +143,22 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from pfd_engine.cli_output import ProgressBar, describe_result
+    from pfd_engine.cli_output import describe_result
+
+    config = EvaluateConfig.parse({name: getattr(options, name) for name in EvaluateConfig.model_fields if hasattr(options, name)})
+    return _execute(config, options, describe_result)
+
+
+def _distill(options: argparse.Namespace) -> int:
+    return _execute(distill_config(options), options, describe_distillation)
+
+
+def _execute(config: RunConfig, options: argparse.Namespace, describe: Callable[[dict[str, Any]], str]) -> int:
+    """Queue a run, or execute it now and print its result; `options` has `queue` and `json`."""
+    from pfd_engine.cli_output import ProgressBar
     from pfd_engine.execution import LogBuffer, execute_here
     from pfd_engine.runs import create_run
 
-    config = EvaluateConfig.parse({name: getattr(options, name) for name in EvaluateConfig.model_fields if hasattr(options, name)})
     workspace = Workspace.from_environment()
     if options.queue:
         from pfd_engine.hub import check_folders
@@ -163,7 +177,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if status != OK:
         return _say(message or "the run failed", FAILED if status == NOT_STARTED else status)
     result = run.result or {}
-    print(json.dumps(result) if options.json else describe_result(result))
+    print(json.dumps(result) if options.json else describe(result))
     return OK
 
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pfd_engine.config import EvaluateConfig
 from pfd_engine.errors import InputError
 from pfd_engine.hub_download import fetch
 from pfd_engine.references import FolderReference, parse_reference
+from pfd_engine.run_config import RunConfig
 from pfd_engine.snapshots import Report, Snapshot, content_hash, select
 
 DEFAULT_MAX_BYTES = 20 * 10**9
@@ -46,12 +46,12 @@ def resolve(
     return fetch(parsed, allow, weights, repo_type, max_bytes or _max_bytes(), report or (lambda event: None))
 
 
-def check_folders(config: EvaluateConfig) -> None:
+def check_folders(config: RunConfig) -> None:
     """Raise InputError, with the field at fault, where a folder that a run shall use does not exist. Nothing is read or downloaded."""
     for field in ("teacher", "student", "training_set"):
-        reference = getattr(config, field)
+        reference: str | None = getattr(config, field, None)
         parsed = None if reference is None else parse_reference(reference)
-        if isinstance(parsed, FolderReference):
+        if reference is not None and isinstance(parsed, FolderReference):
             _check_folder(reference, parsed.path, field)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from pfd_engine.config import EvaluateConfig
+from pfd_engine.distill_config import DistillConfig
 from pfd_engine.run_config import RunConfig
 from pfd_engine.workspace import Workspace
 
@@ -35,6 +36,7 @@ class RunKind:
 
 KINDS: dict[str, RunKind] = {
     "evaluate": RunKind(EvaluateConfig, "pfd_engine.evaluate"),
+    "distill": RunKind(DistillConfig, "pfd_engine.distill.run"),
 }
 
 

@@ -176,6 +176,7 @@ def save_denoiser(
     `network` is of the family, options and shape that `config` states; `training_set` becomes training_set.json and `card`
     README.md. An existing checkpoint folder is replaced. Raises RunError where the disk refuses.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder = folder.absolute()
@@ -195,8 +196,9 @@ def save_denoiser(
                 _check_replaceable(folder)
                 folder.rename(Path(temporary) / "old")
             new.rename(folder)
-    except OSError as error:
-        raise RunError(f"the checkpoint {folder.name} cannot be written ({error.strerror}): free space or choose another folder") from None
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
+        reason = error.strerror if isinstance(error, OSError) else "the disk may be full"
+        raise RunError(f"the checkpoint {folder.name} cannot be written ({reason}): free space or choose another folder") from None
 
 
 def _write_text(path: Path, text: str) -> None:

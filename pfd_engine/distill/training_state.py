@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from pfd_engine.run_events import sync_folder
@@ -22,8 +22,9 @@ def save_state(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, A
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        save_file(kept, temporary, {"values": json.dumps(values)})
-        with temporary.open("rb") as file:
+        with temporary.open("wb") as file:  # not by safetensors itself, whose error for a full disk is no OSError
+            file.write(to_bytes(kept, {"values": json.dumps(values)}))
+            file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:

@@ -49,7 +49,7 @@ OBJECTIVES: dict[str, ObjectivePreset] = {
     for preset in (
         ObjectivePreset("samples", "Samples", "denoising score matching on stored teacher samples", needs_teacher=False),
         ObjectivePreset("denoiser", "DenoiserRegression", "regression on the teacher's denoiser at noised samples"),
-        ObjectivePreset("progressive", "Progressive", "halving the steps: one student step for two of its teacher", 4, **_FEW_STEP),  # type: ignore[arg-type]
+        ObjectivePreset("progressive", "Progressive", "halving the steps: one student step for two of its teacher", 1, **_FEW_STEP),  # type: ignore[arg-type]
         ObjectivePreset("consistency", "Consistency", "one jump to the end, the same along each teacher trajectory", 1, **_FEW_STEP),  # type: ignore[arg-type]
         ObjectivePreset(
             "distribution-matching",

@@ -42,6 +42,10 @@ class Objective:
         """How the finished student samples; None where it is followed along its PF-ODE."""
         return None
 
+    def sampler_at(self, step: int, steps: int) -> FewStepSampler | None:
+        """Return how the averaged weights after `step` steps sample; between stages, the one in training."""
+        return self.sampler
+
     def students(self, steps: int) -> dict[int, FewStepSampler | None]:
         """Return the training steps at which the averaged weights are a finished student, with how that one samples."""
         return {steps: self.sampler}

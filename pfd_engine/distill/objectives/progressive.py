@@ -89,6 +89,9 @@ class Progressive(Objective):
     def sampler(self) -> FewStepSampler:
         return self._sampler(len(self.counts) - 1)
 
+    def sampler_at(self, step: int, steps: int) -> FewStepSampler:
+        return self._sampler(self._stage(max(step - 1, 0), steps))
+
     def students(self, steps: int) -> dict[int, FewStepSampler | None]:
         """Return the end of every stage: each leaves a finished student."""
         ends = [(stage + 1) * self._length(steps) for stage in range(len(self.counts) - 1)]

@@ -1,0 +1,119 @@
+"""What a distillation is made of before it starts: training settings for this teacher, initial weights, room in memory and on disk."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+
+from pfd_engine.adapters import LoadedDenoiser
+from pfd_engine.adapters.own import CONFIG_FILE
+from pfd_engine.distill.ladders import Rung
+from pfd_engine.distill.train_config import TrainConfig, check_device
+from pfd_engine.distill_config import DistillConfig
+from pfd_engine.errors import InputError
+from pfd_engine.networks import build_network
+from pfd_engine.references import FolderReference, parse_reference
+
+NOISE_LEVELS = {"mlp": (0.0, 1.4), "unet": (-1.2, 1.2), "dit": (-1.2, 1.2)}  # mean and deviation of ln sigma (MATH: section 5)
+SIGMA_DATA = 0.5
+GIB = 2**30
+
+
+def train_config(config: DistillConfig, rung: Rung, teacher: LoadedDenoiser, device_type: str) -> TrainConfig:
+    """Return the training settings, what was left open filled in from objective, family and teacher; raises InputError."""
+    preset = config.preset
+
+    def given(name: str, otherwise: Any) -> Any:
+        value = getattr(config, name)
+        return otherwise if value is None else value
+
+    steps = given("steps", preset.steps)
+    mean, deviation = NOISE_LEVELS[rung.family]
+    sigma_data = float(getattr(teacher.denoise, "sigma_data", SIGMA_DATA))
+    if config.init == "teacher" and config.sigma_data not in (None, sigma_data):
+        raise InputError(f"sigma data is {config.sigma_data} but the teacher's weights are for {sigma_data:g}: leave it out", "sigma_data")
+    training = TrainConfig(
+        steps=steps,
+        batch_size=given("batch_size", preset.batch_size),
+        learning_rate=given("learning_rate", preset.learning_rate),
+        ema_decay=config.ema_decay,
+        p_mean=given("p_mean", mean),
+        p_std=given("p_std", deviation),
+        sigma_data=given("sigma_data", sigma_data),
+        seed=config.seed,
+        ema=config.ema,
+        ema_width=config.ema_width,
+        warmup_steps=given("warmup_steps", min(preset.warmup_steps, steps // 10)),
+        schedule=given("schedule", preset.schedule),
+        clip_norm=config.clip_norm,
+        dropout=config.dropout,
+        flips=config.flips,
+        precision=config.precision,
+        compile=config.compile,
+    )
+    check_device(training, device_type)
+    if training.flips and len(teacher.shape) != 3:
+        raise InputError("flips mirror images, but the teacher makes none: leave them out", "flips")
+    return training
+
+
+def initial_network(config: DistillConfig, rung: Rung, teacher: LoadedDenoiser, training: TrainConfig) -> tuple[nn.Module, str]:
+    """Return the student's network before its first step, and in words where its weights come from; raises InputError."""
+    options = rung.options.model_dump() | ({"dropout": training.dropout} if training.dropout else {})
+    network = build_network(rung.family, teacher.shape, options, seed=config.seed)
+    source = getattr(teacher.denoise, "network", None)
+    same = isinstance(source, type(network)) and _shapes(source) == _shapes(network) and training.sigma_data == teacher.denoise.sigma_data  # type: ignore[attr-defined]
+    if config.init == "teacher" and not same:
+        raise InputError(
+            f"init is teacher, but the teacher's network is not of the size {rung.name}: choose its own size, or init random", "init"
+        )
+    if not same or config.init == "random" or (config.init == "auto" and not config.preset.few_step):
+        return network, "random"
+    assert isinstance(source, nn.Module)
+    network.load_state_dict(copy.deepcopy(source.state_dict()))
+    return network, "the teacher's"
+
+
+def check_memory(rung: Rung, shape: Sequence[int], batch_size: int, num_samples: int, device: torch.device, networks: int = 1) -> None:
+    """Raise InputError where training would not fit into the memory that is free now; `networks` counts those trained side by side."""
+    needed = networks * rung.training_bytes(shape, batch_size) + 4 * num_samples * math.prod(shape)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    if needed > free:
+        raise InputError(
+            f"size {rung.name} with batches of {batch_size} needs about {needed / GIB:.3g} GiB to train but {free / GIB:.3g} GiB of memory "
+            f"are free on {device}: choose a smaller size or batch size",
+            "size",
+        )
+
+
+def check_output(output: str | None) -> None:
+    """Raise InputError where the folder for the student holds something else, or cannot be made."""
+    if output is None:
+        return
+    folder = Path(output).expanduser().absolute()
+    parent = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"output is {output} but {parent} is no folder that can be written: choose another", "output")
+    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
+        raise InputError(f"output is {output}, which exists and is no checkpoint: choose another folder, or empty this one", "output")
+
+
+def relative_reference(reference: str, revision: str, folder: Path) -> str:
+    """Return the teacher's reference as a file in `folder` names it: pinned on the Hub, a path from there on this machine."""
+    parsed = parse_reference(reference)
+    if not isinstance(parsed, FolderReference):
+        return f"{parsed.repository}@{revision}"
+    path = Path(os.path.relpath(parsed.path.absolute(), folder)).as_posix()
+    return path if path.startswith(".") else f"./{path}"
+
+
+def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
