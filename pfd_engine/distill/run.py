@@ -167,7 +167,7 @@ class Distillation:
         kept = log_spaced_steps(steps, self.config.checkpoints) if self.config.checkpoints else []
         report_every = min(REPORT_STEPS[self.rung.family], steps)
         curve_every = math.ceil(steps / CURVE_POINTS / report_every) * report_every
-        losses, since, saved = 0.0, trainer.step, time.monotonic()
+        losses, since, saved = 0.0, trainer.step, -math.inf  # the first state is saved early: a full disk is noticed soon
         yield {"type": "progress", "phase": "train", "done": trainer.step, "total": steps, "unit": "steps"}
         if resumed and trainer.step == steps and not all((target / CONFIG_FILE).is_file() for target, _ in students.values()):
             raise RunError("a finished student was removed from its folder: start the distillation again as a new run")

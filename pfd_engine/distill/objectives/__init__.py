@@ -56,7 +56,7 @@ OBJECTIVES: dict[str, ObjectivePreset] = {
             "DistributionMatching",
             "matching the distribution of outputs, without keeping the teacher's noise-to-image coupling",
             4,
-            **_FEW_STEP,  # type: ignore[arg-type]
+            **{**_FEW_STEP, "steps": 1000, "learning_rate": 1e-4},  # type: ignore[arg-type]
         ),
     )
 }
