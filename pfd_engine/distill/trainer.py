@@ -139,8 +139,8 @@ class Trainer:
         return learning_rate_at(self.config, *self.objective.position(self.step, self.config.steps))
 
     def _advance(self) -> Tensor:
-        self.objective.before_step(self)
         with self._randomness_of_the_step(), self._precision():
+            self.objective.before_step(self)
             loss = self.objective.loss(self)
         self.update(self.network, self.optimizer, loss, self.learning_rate())
         update_ema(self.ema, self.network, decay_at(self.config, self.objective.position(self.step, self.config.steps)[0]))
