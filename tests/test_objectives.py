@@ -152,7 +152,7 @@ def test_steps_that_an_objective_cannot_give_are_refused(name: str, options: dic
 
 def test_fewer_training_steps_than_stages_are_refused() -> None:
     objective = make_objective("progressive", teacher=GAUSSIAN, **RANGE)
-    with pytest.raises(InputError, match="steps is 2"):
+    with pytest.raises(InputError, match="number of training steps is 2"):
         Trainer(build_network("mlp", (2,), {"width": 8}), gaussian_samples(8), TrainConfig(steps=2), objective)
 
 

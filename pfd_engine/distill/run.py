@@ -63,6 +63,7 @@ def prepare(config: DistillConfig, workspace: Workspace, report: Report) -> Dist
         options |= {"sigma_min": teacher_map.sigma_min, "sigma_max": teacher_map.sigma_max}
         options["student_steps"] = config.student_steps or config.preset.student_steps
     objective = make_objective(config.objective, **options)
+    objective.check(training)
     num_samples = config.num_samples or config.preset.num_samples
     try:
         check_size(num_samples, teacher.shape)

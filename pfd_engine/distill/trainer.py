@@ -62,6 +62,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(config.seed)
         self.step = 0
         self.objective = objective or Samples()
+        self.objective.check(config)
         self.objective.start(self)
         self._forward = torch.compile(network) if config.compile else network
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pfd_engine.adapters._few_step_sampler import FewStepSampler
 
 if TYPE_CHECKING:
+    from pfd_engine.distill.train_config import TrainConfig
     from pfd_engine.distill.trainer import Trainer
 
 
@@ -19,6 +20,9 @@ class Objective:
     def __init__(self) -> None:
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+
+    def check(self, config: TrainConfig) -> None:
+        """Raise InputError for a training that the objective cannot make do with."""
 
     def start(self, trainer: Trainer) -> None:
         """Build what belongs to this training, once, before its first step or before it is resumed."""

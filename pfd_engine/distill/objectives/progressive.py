@@ -16,6 +16,7 @@ from pfd_engine.errors import InputError
 from pfd_engine.solvers import sigma_grid
 
 if TYPE_CHECKING:
+    from pfd_engine.distill.train_config import TrainConfig
     from pfd_engine.distill.trainer import Trainer
 
 FIRST_STEPS = 16
@@ -53,9 +54,15 @@ class Progressive(Objective):
         self.grid = torch.tensor(sigma_grid(2 * first_steps, sigma_min, sigma_max), dtype=torch.float64)
         self.counts = counts
 
+    def check(self, config: TrainConfig) -> None:
+        if config.steps < len(self.counts):
+            stages = " to ".join(map(str, self.counts))
+            raise InputError(
+                f"number of training steps is {config.steps}: the stages of {stages} student steps need at least {len(self.counts)}",
+                "steps",
+            )
+
     def start(self, trainer: Trainer) -> None:
-        if trainer.config.steps < len(self.counts):
-            raise InputError(f"steps is {trainer.config.steps}: {len(self.counts)} stages need at least one each", "steps")
         self.networks = {"before": copy.deepcopy(trainer.ema)}
 
     def before_step(self, trainer: Trainer) -> None:
