@@ -91,10 +91,10 @@ def test_half_of_the_batches_images_are_mirrored() -> None:
     assert 150 < mirrored.sum() < 250
 
 
-@pytest.mark.parametrize("damage", ["absent", "empty", "cut", "foreign", "other size"])
+@pytest.mark.parametrize("damage", ["absent", "empty", "cut", "foreign", "other size", "other samples"])
 def test_a_state_that_does_not_fit_is_not_taken(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "state"
-    if damage in ("cut", "other size"):
+    if damage in ("cut", "other size", "other samples"):
         trainer().save(path)
     if damage == "empty":
         path.write_bytes(b"")
@@ -103,6 +103,8 @@ def test_a_state_that_does_not_fit_is_not_taken(damage: str, tmp_path: Path) -> 
     elif damage == "foreign":
         save_state(path, {"x": torch.zeros(2)}, {"step": 3})
     subject = trainer("consistency") if damage == "other size" else trainer()
+    if damage == "other samples":
+        subject.samples = subject.samples + 1
     before = weights(subject.network).clone()
     assert not subject.load(path)
     assert subject.step == 0
@@ -201,4 +203,5 @@ def test_what_is_for_gpus_is_refused_on_the_cpu(field: str, value: Any) -> None:
 def test_a_checkpoint_records_what_was_changed() -> None:
     first = {"batch_size": 128, "learning_rate": 1e-3, "ema_decay": 0.999, "p_mean": 0.0, "p_std": 1.4, "sigma_data": 0.6}
     assert TrainConfig(seed=3, steps=9).recorded() == first
+    assert TrainConfig(ema="power").recorded() == first | {"ema": "power", "ema_width": 0.05}
     assert TrainConfig(dropout=0.1, flips=True).recorded() == first | {"dropout": 0.1, "flips": True}

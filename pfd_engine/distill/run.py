@@ -230,7 +230,7 @@ class Distillation:
         """Evaluate a saved student as `evaluate` does, and return the result; only the main evaluation keeps distances and images."""
         config = self.config
         asked = EvaluateConfig(
-            teacher=config.teacher, student=_reference(target), num_noises=config.num_noises, solver=config.solver,
+            teacher=self._pinned_teacher(), student=_reference(target), num_noises=config.num_noises, solver=config.solver,
             steps=config.solver_steps, descriptor=config.descriptor, device=config.device, student_steps=steps,
         )  # fmt: skip
         kept = ("progress", "warning", "measurement", *(("checkpoint", "distances", "pair") if main else ("checkpoint",)))
@@ -245,6 +245,12 @@ class Distillation:
             elif event["type"] in kept and not (event["type"] == "checkpoint" and event["role"] == "teacher"):
                 yield event
         return result
+
+    def _pinned_teacher(self) -> str:
+        """Return the teacher's reference, on the Hub with the commit that the student was trained against."""
+        if isinstance(parse_reference(self.config.teacher), FolderReference):
+            return self.config.teacher
+        return f"{self.teacher.reference}@{self.teacher.revision}"
 
     def _card(self, description: TrainingSetDescription, step: int, evaluations: Sequence[Mapping[str, Any]] = ()) -> str:
         name = self.config.teacher.rstrip("/").split("/")[-1].split("@")[0]
@@ -268,8 +274,10 @@ class Distillation:
     def _result(self, results: Sequence[tuple[Path, dict[str, Any]]], description: TrainingSetDescription) -> dict[str, Any]:
         """Return the main evaluation's result with what was distilled, and the other evaluations in short."""
         short = ("value", "stderr", "ci_low", "ci_high", "student_steps", "network_calls", "coupling_note", "memorization")
+        # Without the calls made: estimates would take the seconds of training for those of an evaluation.
+        main = {name: value for name, value in results[0][1].items() if name != "network_calls_made"}
         evaluations = [{name: result[name] for name in short} | {"student": _reference(target)} for target, result in results]
-        return results[0][1] | {
+        return main | {
             "distillation": {
                 "student": _reference(results[0][0]),
                 "size": self.rung.name,

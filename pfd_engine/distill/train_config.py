@@ -72,7 +72,8 @@ class TrainConfig:
     def recorded(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of it: seed and steps aside, the first settings always and the others where they were changed."""
         default = {field.name: field.default for field in fields(self)}
-        kept = {name: value for name, value in asdict(self).items() if name in FIRST_FIELDS or value != default[name]}
+        always = (*FIRST_FIELDS, "ema_width") if self.ema == "power" else FIRST_FIELDS
+        kept = {name: value for name, value in asdict(self).items() if name in always or value != default[name]}
         return {name: value for name, value in kept.items() if name not in ("seed", "steps")}
 
 

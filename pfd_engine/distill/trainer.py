@@ -7,6 +7,7 @@ import copy
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pfd_engine.distill.training_state import (
     save_state,
 )
 from pfd_engine.errors import InputError, RunError
+from pfd_engine.training_set_files import samples_sha256
 
 __all__ = ["Progress", "TrainConfig", "Trainer", "denoising_loss", "denoising_losses", "ema_decay_at", "update_ema"]
 
@@ -173,7 +175,7 @@ class Trainer:
             tensors |= network_state(f"network.{name}", network)
         for name, optimizer in optimizers.items():
             tensors |= optimizer_state(f"optimizer.{name}", optimizer)
-        save_state(path, tensors, {"step": self.step})
+        save_state(path, tensors, {"step": self.step, "samples": self._samples_sha256})
 
     def load(self, path: Path) -> bool:
         """Go on from a saved state; False, with nothing changed, where there is none that can be read and fits this training."""
@@ -187,7 +189,7 @@ class Trainer:
             for name, network in networks.items()
             for key, value in network.state_dict().items()
         )
-        if not fits or "generator" not in tensors or not isinstance(values.get("step"), int) or values["step"] > self.config.steps:
+        if not fits or "generator" not in tensors or values.get("samples") != self._samples_sha256 or values["step"] > self.config.steps:
             return False
         for name, network in networks.items():
             restore_network(f"network.{name}", network, tensors)
@@ -196,6 +198,10 @@ class Trainer:
         self.generator.set_state(tensors["generator"])
         self.step = values["step"]
         return True
+
+    @cached_property
+    def _samples_sha256(self) -> str:
+        return samples_sha256(self.samples)
 
     def _parts(self) -> tuple[dict[str, nn.Module], dict[str, torch.optim.Optimizer]]:
         """Return all networks and optimizers by name, those of the objective too."""
