@@ -90,7 +90,7 @@ def test_an_unknown_size_is_refused_with_what_there_is(name: str, offered: str) 
 
 
 def test_ladders_and_settings_need_no_torch() -> None:
-    modules: list[Any] = ["distill.ladders", "distill.objectives", "distill.train_config", "run_kinds"]
+    modules: list[Any] = ["distill.ladders", "distill.objectives", "distill.train_config", "distill.cost", "distill.card", "run_kinds"]
     script = f"import importlib, sys\nfor m in {modules}: importlib.import_module('pfd_engine.' + m)\nprint('torch' in sys.modules)"
     output = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert output.strip() == "False"
