@@ -168,7 +168,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(teacher: str, workspace: Wo
 
 
 def test_a_run_killed_in_training_is_resumed_by_the_worker(teacher: str, workspace: Workspace) -> None:
-    words = ("distill", "--teacher", teacher, "--size", "mlp-32", "--steps", "3000", "--noises", "16", "--solver-steps", "3", "--json")
+    words = ("distill", "--teacher", teacher, "--size", "mlp-32", "--steps", "1500", "--noises", "16", "--solver-steps", "3", "--json")
     process = start(workspace.root, *words)
     state = "checkpoints/training.safetensors"
     wait_until(lambda: any((run.path / state).is_file() for run in list_runs(workspace)), 60, "a state of training")

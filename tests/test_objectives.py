@@ -65,7 +65,7 @@ def test_each_sample_takes_its_own_step(step: Any) -> None:
 
 
 def test_a_regressed_denoiser_approaches_its_teacher() -> None:
-    student = trained("denoiser", 800).denoiser
+    student = trained("denoiser", 400).denoiser
     samples = gaussian_samples(256)
     for sigma in (0.3, 1.0, 4.0):
         x = samples + sigma * noise(0, 256, (2,))
@@ -75,7 +75,7 @@ def test_a_regressed_denoiser_approaches_its_teacher() -> None:
 
 
 def test_a_progressive_student_is_closer_than_its_teacher_in_as_few_steps() -> None:
-    trainer = trained("progressive", 1600, student_steps=2, first_steps=8, **RANGE)
+    trainer = trained("progressive", 800, student_steps=2, first_steps=8, **RANGE)
     sampler = trainer.objective.sampler
     assert sampler is not None
     assert (sampler.kind, sampler.steps) == ("progressive", 2)
@@ -87,7 +87,7 @@ def test_a_progressive_student_is_closer_than_its_teacher_in_as_few_steps() -> N
 
 
 def test_a_consistency_student_is_closer_in_one_step_than_its_teacher() -> None:
-    trainer = trained("consistency", 1500, levels=8, **RANGE)
+    trainer = trained("consistency", 700, levels=8, **RANGE)
     converged = SolverMap(GAUSSIAN, steps=64)
     assert trainer.objective.sampler is not None
     errors = {}
