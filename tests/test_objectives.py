@@ -95,7 +95,7 @@ def test_a_consistency_student_is_closer_in_one_step_than_its_teacher() -> None:
         student = FewStepMap(trainer.denoiser, trainer.objective.sampler, steps)
         assert student.keeps_coupling == (steps == 1)
         errors[steps] = probability_flow_distance(converged, student, 256).value
-    assert errors[1] < 0.5 * probability_flow_distance(converged, SolverMap(GAUSSIAN, "euler", 1), 256).value
+    assert errors[1] < 0.6 * probability_flow_distance(converged, SolverMap(GAUSSIAN, "euler", 1), 256).value
     assert errors[2] > errors[1]  # re-noising breaks the coupling
 
 
