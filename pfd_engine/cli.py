@@ -75,6 +75,11 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
     _add_evaluate(command("evaluate", _evaluate, "Measure the PFD between a teacher and a student, at once."))
     add_distill_options(command("distill", _distill, "Train a student of a teacher, and measure it."))
+    sweep = command("sweep", _sweep, "Train and measure the students of an experiment: a bundled spec by name, or a TOML file.")
+    sweep.add_argument("spec", metavar="SPEC", help="scaling, training-dynamics, bias-variance, ..., or a path that ends in .toml")
+    sweep.add_argument("--queue", action="store_true", help="leave the run to the worker instead of executing it now")
+    sweep.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
     worker = command("worker", _worker, "Execute queued runs, each in a process of its own, until stopped.")
     worker.add_argument("--drain", action="store_true", help="stop when nothing is queued or running")
     if words[:1] == ["run"]:  # no command for people: neither the help nor a message names it
@@ -151,6 +156,13 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _distill(options: argparse.Namespace) -> int:
     return _execute(distill_config(options), options, describe_distillation)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from pfd_engine.cli_output import describe_sweep
+    from pfd_engine.experiments.spec import load_spec
+
+    return _execute(load_spec(options.spec), options, describe_sweep)
 
 
 def _execute(config: RunConfig, options: argparse.Namespace, describe: Callable[[dict[str, Any]], str]) -> int:
@@ -289,7 +301,8 @@ def _say(sentence: str, status: int) -> int:
 
 def _unexpected(error: Exception) -> int:
     """Keep the traceback of an error that nobody foresaw in the workspace's log, and say so in one sentence."""
-    from pfd_engine.execution import is_disk_full, write_log
+    from pfd_engine.errors import is_disk_full
+    from pfd_engine.execution import write_log
 
     workspace = Workspace.from_environment()
     if is_disk_full(error):

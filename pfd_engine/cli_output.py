@@ -54,6 +54,18 @@ class ProgressBar:
         self._close()
 
 
+def describe_sweep(result: dict[str, Any]) -> str:
+    """Return the end of a sweep as a few lines for a terminal."""
+    lines = [
+        f"experiment     {result.get('experiment')} ({result.get('name')})",
+        f"students       {result.get('students', 0):,} trained and measured",
+        *(f"left out       group {group}: {reason}" for group, reason in (result.get("failed") or {}).items()),
+        f"teacher        {_model(result.get('teacher') or {})}",
+        f"run            {result.get('run_id')}  ({result.get('seconds') or 0:,.0f} s)",
+    ]
+    return "\n".join(lines)
+
+
 def describe_result(result: dict[str, Any]) -> str:
     """Return a result as a few lines for a terminal."""
     teacher, student, calls = result.get("teacher") or {}, result.get("student") or {}, result.get("network_calls") or {}

@@ -1,5 +1,10 @@
 """The errors that reach a user: each message is one plain sentence that says what was given, what is allowed, what to do."""
 
+import errno
+import sqlite3
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class PFDError(Exception):
     """Base of every error whose message is meant for the user as it stands."""
@@ -22,3 +27,14 @@ class RunError(PFDError):
 
 class Cancelled(PFDError):
     """The run was asked to stop and did so (exit status 130)."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error, or one that it came from, means that nothing more can be written."""
+    cause: BaseException | None = error
+    while cause is not None:
+        full = isinstance(cause, OSError) and cause.errno in DISK_FULL
+        if full or (isinstance(cause, sqlite3.OperationalError) and "full" in str(cause)):
+            return True
+        cause = cause.__cause__
+    return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -14,11 +13,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from pfd_engine.errors import Cancelled, InputError, PFDError, RunError
+from pfd_engine.errors import Cancelled, InputError, PFDError, RunError, is_disk_full
 from pfd_engine.run_config import RunConfig
 from pfd_engine.run_events import EventLog
 from pfd_engine.run_kinds import prepare
-from pfd_engine.runs import DISK_FULL, ENDED, Run, State, claim_new_run
+from pfd_engine.runs import ENDED, Run, State, claim_new_run
 from pfd_engine.workspace import Workspace
 
 Event = dict[str, Any]
@@ -157,17 +156,6 @@ def outcome(error: BaseException, log_path: Path) -> tuple[State, int, str]:
     if isinstance(error, MemoryError):
         return "failed", 1, "the memory is exhausted: lower the batch size, or close other programs and try again"
     return "failed", 1, f"unexpected error ({type(error).__name__}): the details are in {log_path}"
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """Tell whether an error, or one that it came from, means that nothing more can be written."""
-    cause: BaseException | None = error
-    while cause is not None:
-        full = isinstance(cause, OSError) and cause.errno in DISK_FULL
-        if full or (isinstance(cause, sqlite3.OperationalError) and "full" in str(cause)):
-            return True
-        cause = cause.__cause__
-    return False
 
 
 class LogBuffer(logging.Handler):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -38,9 +39,32 @@ def pair_events(
     if len(shape) != 3 or shape[0] not in (1, 3):
         return
     order = np.argsort(estimate.distances, kind="stable")
-    ranks = chosen_ranks(len(order))
+    ranks = chosen_ranks(len(order), PER_GROUP)
     seeds = [int(estimate.seeds[order[rank]]) for rank, _ in ranks]
     teacher, student = (end_points.pick(maps[role], seeds, blocks, shape) for role in ("teacher", "student"))
+    yield from _events(ranks, seeds, estimate.distances[order], teacher, student, training_samples)
+
+
+def pairs_as_events(
+    distances: NDArray[np.float64], seeds: NDArray[np.int64], teacher: Tensor, student: Tensor, training_samples: Tensor, per_group: int
+) -> Iterator[dict[str, Any]]:
+    """Yield pairs of end points that are all at hand: squared distances and seeds `(M,)`, teacher and student `(M, *shape)`."""
+    if teacher.ndim != 4 or teacher.shape[1] not in (1, 3):
+        return
+    order = np.argsort(distances, kind="stable")
+    ranks = chosen_ranks(len(order), per_group)
+    rows = [int(order[rank]) for rank, _ in ranks]
+    yield from _events(ranks, [int(seeds[row]) for row in rows], distances[order], teacher[rows], student[rows], training_samples)
+
+
+def _events(
+    ranks: Sequence[tuple[int, str]],
+    seeds: Sequence[int],
+    ordered: NDArray[np.float64],
+    teacher: Tensor,
+    student: Tensor,
+    training_samples: Tensor | None,
+) -> Iterator[dict[str, Any]]:
     nearest = None
     if training_samples is not None:
         samples = training_samples.cpu()
@@ -51,16 +75,16 @@ def pair_events(
             "seed": seeds[i],
             "rank": rank,
             "group": group,
-            "distance": float(np.sqrt(estimate.distances[order[rank]])),
+            "distance": float(np.sqrt(ordered[rank])),
             "teacher_png": to_png(teacher[i]),
             "student_png": to_png(student[i]),
             "nearest_png": None if nearest is None else to_png(nearest[i]),
         }
 
 
-def chosen_ranks(count: int) -> list[tuple[int, str]]:
-    """Return `(rank, group)` of up to 8 nearest, 8 median and 8 farthest of `count` noises, without repetition, by rank."""
-    size = min(PER_GROUP, count // 3) or 1
+def chosen_ranks(count: int, per_group: int = PER_GROUP) -> list[tuple[int, str]]:
+    """Return `(rank, group)` of up to `per_group` nearest, median and farthest of `count` noises each, without repetition, by rank."""
+    size = min(per_group, count // 3) or 1
     middle = (count - size) // 2
     groups = dict.fromkeys(range(size), "nearest")
     groups |= dict.fromkeys(range(count - size, count), "farthest")

@@ -104,9 +104,10 @@ def measure(
             images[name] = yield from end_points(flow_map, seeds, shape, condition and condition(seeds))
         with torch.inference_mode():
             features = {name: descriptor(x0).double().cpu() for name, x0 in images.items()}
-        yield BlockMeasurement(seeds, images, {name: _pair_block(seeds, features[p], features[q]) for name, (p, q) in pairs.items()})
+        yield BlockMeasurement(seeds, images, {name: pair_block(seeds, features[p], features[q]) for name, (p, q) in pairs.items()})
 
 
-def _pair_block(seeds: range, p: Tensor, q: Tensor) -> PairBlock:
+def pair_block(seeds: range, p: Tensor, q: Tensor) -> PairBlock:
+    """Return what a tally needs of two maps' features over one block of seeds, `(n, dim Psi)` float64 on the CPU each."""
     squares = float(p.square().sum() + q.square().sum())
     return PairBlock(seeds, (p - q).square().sum(1).numpy(), p.sum(0).numpy(), q.sum(0).numpy(), squares)

@@ -35,7 +35,7 @@ class RunConfig(BaseModel):
             return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            field = str(first["loc"][0]) if first["loc"] else None
+            field = ".".join(part for part in first["loc"] if isinstance(part, str)) or None
             raise InputError(cls._sentence(first, field), field) from None
 
     @property
@@ -69,21 +69,43 @@ class RunConfig(BaseModel):
         if error["type"] == "value_error":
             return str(error["ctx"]["error"])
         if error["type"] == "extra_forbidden":
-            return f"{field!r} is not a setting of {cls.what}: choose among {', '.join(cls.model_fields)}"
+            return f"{field!r} is not a setting of {cls.what}: choose among {', '.join(cls._settings_beside(field))}"
         if error["type"] == "missing":
             return f"{field} is missing: name it"
         what = (field or "").replace("num_", "number of ").replace("_", " ")
         expected = EXPECTED.get(error["type"].split("_")[0], "another value")
         if error["type"] == "literal_error":
             expected = error["ctx"]["expected"]
+        elif bound := LIMITS.get(error["type"]):
+            expected = bound.format(**error.get("ctx", {}))
         return f"{what} is {repr(error['input'])[:80]}: give {expected}"
 
+    @classmethod
+    def _settings_beside(cls, field: str | None) -> list[str]:
+        """Return the names of the settings among which an unknown one, perhaps `group.name`, was found."""
+        found: Any = cls
+        for name in (field or "").split(".")[:-1]:
+            found = found.model_fields[name].annotation
+        return list(found.model_fields)
 
+
+LIMITS = {
+    "greater_than": "a number above {gt:,}",
+    "greater_than_equal": "at least {ge:,}",
+    "less_than": "a number below {lt:,}",
+    "less_than_equal": "at most {le:,}",
+    "finite_number": "a finite number",
+    "too_long": "at most {max_length}",
+    "too_short": "at least {min_length}",
+    "string_pattern_mismatch": "a text that matches {pattern}",
+}
 EXPECTED = {
     "int": "a whole number",
     "float": "a number",
     "string": "a text of 1 to 1,024 characters",
     "bool": "true or false",
+    "tuple": "a list",
+    "model": "a table of settings",
 }
 
 

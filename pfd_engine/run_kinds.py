@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.distill_config import DistillConfig
+from pfd_engine.experiments.spec import SweepConfig
 from pfd_engine.run_config import RunConfig
 from pfd_engine.workspace import Workspace
 
@@ -37,6 +38,7 @@ class RunKind:
 KINDS: dict[str, RunKind] = {
     "evaluate": RunKind(EvaluateConfig, "pfd_engine.evaluate"),
     "distill": RunKind(DistillConfig, "pfd_engine.distill.run"),
+    "sweep": RunKind(SweepConfig, "pfd_engine.experiments.sweep"),
 }
 
 

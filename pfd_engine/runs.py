@@ -18,7 +18,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pfd_engine.errors import InputError
+from pfd_engine.errors import DISK_FULL, InputError
 from pfd_engine.run_config import RunConfig
 from pfd_engine.run_events import read_events, sync_folder
 from pfd_engine.run_kinds import KINDS
@@ -29,7 +29,6 @@ ENDED: tuple[State, ...] = ("finished", "failed", "cancelled")
 MAX_ATTEMPTS = 3
 CONFIG_LIMIT = 2**20
 RESERVE_BYTES = 16 * 1024
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RUN_ID = re.compile(r"[a-z]{2,20}-\d{8}-\d{6}-[0-9a-f]{8}(-\d{1,6})?")
 
 

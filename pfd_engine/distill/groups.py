@@ -8,20 +8,20 @@ float digits, because the sums are ordered otherwise).
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from pfd_engine.denoisers import EDMPrecondition
-from pfd_engine.distill.trainer import TrainConfig, denoising_losses, ema_decay_at
+from pfd_engine.distill.ema import decay_at
+from pfd_engine.distill.objectives.samples import denoising_losses
+from pfd_engine.distill.train_config import ALONE, TrainConfig, learning_rate_at
+from pfd_engine.distill.training_state import load_state, save_state
 from pfd_engine.errors import InputError
 
 
@@ -55,12 +55,17 @@ class StudentGroup:
     """Training of K students on denoising score matching, all with one `TrainConfig` but for the seed.
 
     `samples` are the K training sets `(N_k, *shape)`, whose sizes may differ. Students whose loss is no longer finite are named in
-    `diverged` (index to step) and do not disturb the others.
+    `diverged` (index to step) and do not disturb the others. Settings in `train_config.ALONE` must have their default.
     """
 
     def __init__(self, networks: Sequence[nn.Module], samples: Sequence[Tensor], seeds: Sequence[int], config: TrainConfig) -> None:
         if not len(networks) == len(samples) == len(seeds) > 0 or any(len(s) == 0 for s in samples):
             raise InputError("each student of a group needs a network, a seed and at least one sample", "num_samples")
+        for name, default in ALONE.items():
+            if getattr(config, name) != default:
+                raise InputError(
+                    f"{name} is {getattr(config, name)}, which students trained together cannot have: train them one by one", name
+                )
         self.config = config
         self.samples = list(samples)
         self.shape = tuple(samples[0].shape[1:])
@@ -78,7 +83,7 @@ class StudentGroup:
         `seconds` counts the time of all steps of the group so far.
         """
         denoiser = EDMPrecondition(self.stacked, self.config.sigma_data, self.shape)
-        total, count = torch.zeros(len(self.samples)), 0
+        total, count = torch.zeros(len(self.samples), device=self.samples[0].device), 0
         while self.step < until:
             started = time.perf_counter()
             total += self._advance(denoiser)
@@ -89,11 +94,15 @@ class StudentGroup:
                 for index in (~loss.isfinite()).nonzero().flatten().tolist():
                     self.diverged.setdefault(index, self.step)
                 yield self.step, loss
-                total, count = torch.zeros(len(self.samples)), 0
+                total, count = torch.zeros_like(total), 0
+
+    def network(self, index: int) -> nn.Module:
+        """Return one student's averaged weights as a network of its own."""
+        return self.stacked.network(index, self.ema)
 
     def denoiser(self, index: int) -> EDMPrecondition:
-        """One student's averaged weights as a denoiser."""
-        return EDMPrecondition(self.stacked.network(index, self.ema), self.config.sigma_data, self.shape)
+        """Return one student's averaged weights as a denoiser."""
+        return EDMPrecondition(self.network(index), self.config.sigma_data, self.shape)
 
     def all_denoisers(self) -> EDMPrecondition:
         """All students' averaged weights as one denoiser of x `(K B, *shape)`, student by student."""
@@ -101,41 +110,48 @@ class StudentGroup:
         stacked.parameters = self.ema
         return EDMPrecondition(stacked, self.config.sigma_data, self.shape)
 
-    def save(self, path: Path) -> None:
-        """Write everything that the next step depends on; a crash leaves the old file or the new."""
-        state = {f"parameter.{name}": value.detach() for name, value in self.stacked.parameters.items()}
+    def save(self, path: Path, measured: int = 0) -> None:
+        """Write everything that the next step depends on, and up to which step students were measured.
+
+        A crash leaves the old file or the new. Raises OSError where the disk refuses.
+        """
+        state = {f"parameter.{name}": value for name, value in self.stacked.parameters.items()}
         state |= {f"ema.{name}": value for name, value in self.ema.items()}
         for name, value in self.stacked.parameters.items():
             for key, moment in self.optimizer.state[value].items():
                 state[f"optimizer.{key}.{name}"] = moment
         state |= {f"generator.{index}": generator.get_state() for index, generator in enumerate(self.generators)}
-        state["diverged"] = torch.tensor([self.diverged.get(index, -1) for index in range(len(self.samples))])
-        state["seconds"] = torch.tensor(self.seconds, dtype=torch.float64)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
-        temporary.replace(path)
+        diverged = [self.diverged.get(index, -1) for index in range(len(self.samples))]
+        save_state(path, state, {"step": self.step, "seconds": self.seconds, "diverged": diverged, "measured": measured})
 
-    def load(self, path: Path) -> bool:
-        """Go on from a saved state; False, and nothing changed, where there is none that can be read and fits."""
+    def remove(self, path: Path) -> None:
+        """Remove a saved state."""
+        path.unlink(missing_ok=True)
+
+    def load(self, path: Path) -> int | None:
+        """Go on from a saved state and return what `save` was told was measured; None, and nothing changed, where none fits."""
+        found = load_state(path)
+        if found is None:
+            return None
+        state, values = found
         try:
-            state = load_file(path)
-            step = int(state[f"optimizer.step.{next(iter(self.ema))}"].item())
             moments = {name: {key: state[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")} for name in self.ema}
             generators = [state[f"generator.{index}"] for index in range(len(self.generators))]
             if any(state[f"parameter.{name}"].shape != value.shape for name, value in self.ema.items()):
-                return False
-        except (OSError, SafetensorError, KeyError):
-            return False
+                return None
+        except KeyError:
+            return None
         with torch.no_grad():
             for name, value in self.stacked.parameters.items():
                 value.copy_(state[f"parameter.{name}"])
                 self.ema[name].copy_(state[f"ema.{name}"])
-                self.optimizer.state[value] = moments[name]
+                self.optimizer.state[value] = {key: m if key == "step" else m.to(value.device) for key, m in moments[name].items()}
         for generator, saved in zip(self.generators, generators, strict=True):
             generator.set_state(saved)
-        self.diverged = {index: at for index, at in enumerate(state["diverged"].tolist()) if at >= 0}
-        self.step, self.seconds = step, state["seconds"].item()
-        return True
+        self.diverged = {index: at for index, at in enumerate(values["diverged"]) if at >= 0}
+        self.step, self.seconds = values["step"], values["seconds"]
+        measured: int = values["measured"]
+        return measured
 
     def _advance(self, denoiser: EDMPrecondition) -> Tensor:
         config = self.config
@@ -144,9 +160,11 @@ class StudentGroup:
         losses = denoising_losses(denoiser, clean, log_sigma.exp(), noise, config.sigma_data).unflatten(0, (len(drawn), -1)).mean(1)
         self.optimizer.zero_grad()
         losses.sum().backward()
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = learning_rate_at(config, self.step, config.steps)
         self.optimizer.step()
         with torch.no_grad():
-            weight = 1 - ema_decay_at(self.step, config.ema_decay)
+            weight = 1 - decay_at(config, self.step)
             for name, current in self.stacked.parameters.items():
                 self.ema[name].lerp_(current, weight)
         self.step += 1
@@ -158,4 +176,5 @@ class StudentGroup:
         rows = torch.randint(len(samples), (config.batch_size,), generator=generator)
         log_sigma = config.p_mean + config.p_std * torch.randn(config.batch_size, generator=generator)
         noise = torch.randn(config.batch_size, *self.shape, generator=generator)
-        return samples[rows], log_sigma, noise
+        device = samples.device
+        return samples[rows.to(device)], log_sigma.to(device), noise.to(device)

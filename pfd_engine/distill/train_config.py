@@ -13,6 +13,7 @@ EMA_KINDS = ("exponential", "power")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "bfloat16")
 FIRST_FIELDS = ("batch_size", "learning_rate", "ema_decay", "p_mean", "p_std", "sigma_data")
+ALONE = {"clip_norm": None, "dropout": 0.0, "flips": False, "precision": "float32", "compile": False}  # what stacked students cannot have
 LARGEST_EMA_WIDTH = 0.28  # beyond about 0.289, that of a uniform average, there is no exponent
 
 

@@ -1,0 +1,132 @@
+"""The rows of a sweep: measurements, per-noise distances, curves and image pairs as events, with every identifying column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
+
+from pfd_engine.decomposition import BiasVariance
+from pfd_engine.experiments.measure import Measured
+from pfd_engine.experiments.spec import Student, SweepConfig
+from pfd_engine.image_pairs import pairs_as_events
+from pfd_engine.intervals import CONFIDENCE, Interval, proportion_interval
+
+if TYPE_CHECKING:
+    from pfd_engine.experiments.tasks import Setting
+
+Event = dict[str, Any]
+PAIRS_PER_GROUP = 2
+
+
+class Rows:
+    """Writes the events of one sweep's students, all of `parameters` values each."""
+
+    def __init__(self, config: SweepConfig, setting: Setting, parameters: int) -> None:
+        self.config = config
+        teacher, measuring = setting.teacher, setting.measuring
+        self._shared: Event = {
+            "type": "measurement",
+            "experiment": config.experiment,
+            "teacher": teacher.reference,
+            "teacher_revision": teacher.revision,
+            "student_revision": None,
+            "parameters": parameters,
+            "objective": config.objective,
+            "student_steps": None,
+            "band": None,
+            "noise_seed": config.evaluation.seed,
+            "num_noises": config.evaluation.num_noises,
+            "descriptor": setting.psi.name,
+            "descriptor_sha256": setting.psi.sha256,
+            "solver": measuring.solver.name,
+            "solver_steps": measuring.steps,
+            "sigma_min": measuring.sigma_min,
+            "sigma_max": measuring.sigma_max,
+        }
+        self._teacher_name = config.teacher.rstrip("/").split("/")[-1]
+
+    def of_student(self, student: Student, measured: Measured, step: int, seconds: float) -> Iterator[Event]:
+        """Yield what was measured of one student at one step; per-noise distances to the empirical map at the last step only."""
+        row = self._row(student, step)
+        for metric, tally in measured.tallies.items():
+            yield row | {"metric": metric} | _numbers(tally.interval()) | {"shuffled": tally.shuffled}
+        if measured.memorized is not None:
+            yield (
+                row
+                | {"metric": "memorization_ratio"}
+                | _numbers(Interval(*proportion_interval(measured.memorized, self.config.evaluation.num_noises), "Wilson"))
+            )
+        for band, squares in measured.bands.items():
+            mean, stderr = float(squares.mean()), float(squares.std(ddof=1) / math.sqrt(len(squares)))
+            half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * stderr
+            numbers = {"value": mean, "stderr": stderr, "ci_low": max(0.0, mean - half), "ci_high": mean + half}
+            yield row | {"metric": "E_gen2", "band": band} | numbers
+        curve = {"type": "training_curve", "student": student.name, "student_seed": student.seed, "step": step}
+        for metric, value in (("train_loss", measured.train_loss), ("held_out_loss", measured.held_out_loss)):
+            yield row | {"metric": metric, "value": value}
+            yield curve | {"metric": metric, "value": value}
+        yield row | {"metric": "seconds", "value": seconds}
+        yield row | {"metric": "images_seen", "value": step * self.config.training.batch_size}
+        for metric in ("E_gen", "E_mem"):
+            if metric == "E_gen" or step == self.config.steps:
+                yield self._distances(student, step, metric, measured.tallies[metric].distances)
+
+    def pairs(self, student: Student, measured: Measured, teacher: Tensor, samples: Tensor, step: int) -> Iterator[Event]:
+        """Yield a few same-noise pairs of a student's end points."""
+        tally = measured.tallies["E_gen"]
+        events = pairs_as_events(tally.distances, tally.seeds, teacher, torch.cat(measured.images), samples, PAIRS_PER_GROUP)
+        for event in events:
+            yield event | {"student": student.name, "step": step}
+
+    def decomposition(self, student: Student, found: BiasVariance, count: int) -> Iterator[Event]:
+        """Yield bias^2, variance and squared error over all students of one size and N; intervals by t over the students."""
+        name = f"{student.size} N={student.num_samples} all"
+        row = self._row(student, self.config.steps) | {"student": name, "student_seed": None}
+        quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
+        for metric, number in (("bias2", found.bias2), ("variance", found.variance), ("E_gen2", found.error2)):
+            half = quantile * number.stderr
+            yield row | {
+                "metric": metric,
+                "value": number.value,
+                "stderr": number.stderr,
+                "ci_low": number.value - half,
+                "ci_high": number.value + half,
+            }
+
+    def _row(self, student: Student, step: int) -> Event:
+        first, last = student.samples.start, student.samples.stop - 1
+        return self._shared | {
+            "student": student.name,
+            "family": student.size.split("-")[0],
+            "size": student.size,
+            "training_set": f"{self._teacher_name} seeds {first}-{last}",
+            "num_samples": student.num_samples,
+            "student_seed": student.seed,
+            "step": step,
+        }
+
+    def _distances(self, student: Student, step: int, metric: str, distances: NDArray[np.float64]) -> Event:
+        start = self.config.evaluation.seed
+        return {
+            "type": "distances",
+            "metric": metric,
+            "student": student.name,
+            "student_seed": student.seed,
+            "num_samples": student.num_samples,
+            "size": student.size,
+            "step": step,
+            "seeds_start": start,
+            "seeds_stop": start + len(distances),
+            "values": distances.tolist(),
+        }
+
+
+def _numbers(interval: Interval) -> dict[str, float]:
+    return {"value": interval.value, "stderr": interval.stderr, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
