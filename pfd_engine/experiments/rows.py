@@ -50,7 +50,6 @@ class Rows:
             "sigma_min": measuring.sigma_min,
             "sigma_max": measuring.sigma_max,
         }
-        self._teacher_name = config.teacher.rstrip("/").split("/")[-1]
 
     def of_student(self, student: Student, measured: Measured, step: int, seconds: float) -> Iterator[Event]:
         """Yield what was measured of one student at one step; per-noise distances to the empirical map at the last step only."""
@@ -101,12 +100,11 @@ class Rows:
             }
 
     def _row(self, student: Student, step: int) -> Event:
-        first, last = student.samples.start, student.samples.stop - 1
         return self._shared | {
             "student": student.name,
             "family": student.size.split("-")[0],
             "size": student.size,
-            "training_set": f"{self._teacher_name} seeds {first}-{last}",
+            "training_set": training_set_name(self.config, student),
             "num_samples": student.num_samples,
             "student_seed": student.seed,
             "step": step,
@@ -126,6 +124,12 @@ class Rows:
             "seeds_stop": start + len(distances),
             "values": distances.tolist(),
         }
+
+
+def training_set_name(config: SweepConfig, student: Student) -> str:
+    """Return the name of a student's training set, as `TrainingSetDescription.name` has it."""
+    teacher = config.teacher.rstrip("/").split("/")[-1]
+    return f"{teacher} seeds {student.samples.start}-{student.samples.stop - 1}"
 
 
 def _numbers(interval: Interval) -> dict[str, float]:

@@ -27,13 +27,14 @@ from pfd_engine.distill.one_by_one import OneByOne
 from pfd_engine.distill.setup import NOISE_LEVELS, SIGMA_DATA, relative_reference
 from pfd_engine.distill.train_config import TrainConfig
 from pfd_engine.endpoints import EndPointCache, EndPoints, drain
+from pfd_engine.evaluation_report import training_set_event
 from pfd_engine.experiments.measure import Measured, Ruler
-from pfd_engine.experiments.rows import Rows
+from pfd_engine.experiments.rows import Rows, training_set_name
 from pfd_engine.experiments.spec import Group, Student, SweepConfig
 from pfd_engine.flow_maps import SolverMap
 from pfd_engine.networks import build_network, count_parameters
-from pfd_engine.training_set_files import describe_samples
-from pfd_engine.training_sets import draw_samples
+from pfd_engine.training_set_files import describe_samples, samples_sha256
+from pfd_engine.training_sets import TrainingSet, draw_samples
 
 Event = dict[str, Any]
 SAVE_SECONDS, PROGRESS_SECONDS = 30.0, 0.5
@@ -92,6 +93,10 @@ def run_task(task: Task) -> Iterator[list[Event]]:
     setting = Setting.open(task.config, task.cache, task.device)
     config, students = task.config, task.group.students
     sets = [setting.draw(student.samples) for student in students]
+    yield [
+        training_set_event(TrainingSet(samples, student.samples, training_set_name(config, student), samples_sha256(samples)))
+        for samples, student in zip(sets, students, strict=True)
+    ]
     training = train_config(config, setting.teacher, students[0].size)
     cohort = make_cohort(setting, training, students, sets)
     psi, noises = setting.psi, setting.noises
