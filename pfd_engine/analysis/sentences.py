@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pfd_engine.analysis.bias_variance import IDENTITY, BiasVarianceAnalysis
+from pfd_engine.analysis.collapse import RATIO
 from pfd_engine.analysis.dynamics import DOUBLE_DESCENT, MONOTONE, OVERFITTING, UNDETERMINED, DynamicsAnalysis
 from pfd_engine.analysis.scaling import PAPER_EXPONENT, ScalingAnalysis
 
@@ -98,10 +99,10 @@ def _exponent(analysis: ScalingAnalysis) -> str:
     paper = "contains" if fitted.ci_low <= PAPER_EXPONENT <= fitted.ci_high else "excludes"
     edge = ", perhaps too narrow since some resampled crossings leave the grid" if fitted.clamped > 0.05 else ""
     text = f"N* grows as parameters^{fitted.value:.2f} ({fitted.ci_low:.2f} to {fitted.ci_high:.2f}, which {paper} the paper's 1/2{edge})"
-    scores = {row["kind"]: row for row in _rows(analysis.collapse) if not math.isnan(row["score"])}
+    scores = {row["kind"]: row for row in _rows(analysis.collapse) if row["curve"] == RATIO and not math.isnan(row["score"])}
     kinds = {"fitted": "that exponent", "paper": "1/2"}
     stated = [f"with {name} {_percent(scores[kind], 'score', 'ci')}" for kind, name in kinds.items() if kind in scores]
-    return f"{text}, and rescaling N removes {_join(stated)} of the variance of E_gen between sizes" if stated else text
+    return f"{text}, and rescaling N removes {_join(stated)} of the variance of {RATIO} between sizes" if stated else text
 
 
 def _evidence(verdict: str, rows: list[Row]) -> str:
