@@ -95,6 +95,16 @@ class DistillConfig(RunConfig):
         assert info.field_name is not None
         return value if value is None else one_of(info.field_name, value, allowed[info.field_name])
 
+    @field_validator("descriptor")
+    @classmethod
+    def _descriptor_needs_no_file(cls, value: str) -> str:
+        if value == "sscd":
+            raise ValueError(
+                "descriptor is sscd, which needs a file that a distillation does not take: choose another, and evaluate the student with "
+                "sscd afterwards"
+            )
+        return value
+
     @field_validator(
         "num_samples", "steps", "seed", "student_steps", "batch_size", "warmup_steps", "checkpoints", "num_noises", "solver_steps"
     )
