@@ -46,7 +46,7 @@ def watch(run_id: str) -> None:
     """Follow a run that has no result yet; the page is drawn anew once it has."""
     from pages.common import words
     from pages.common.data import find_run, see_to_worker
-    from pages.common.forms import form_fields
+    from pages.common.forms import form_link
     from pages.common.progress import bar
 
     run = find_run(run_id)
@@ -59,15 +59,15 @@ def watch(run_id: str) -> None:
         st.rerun(scope="app")
     see_to_worker(run)
     if values:
-        names = [words.markdown(words.short(str(values.get(role, "?")))) for role in ("student", "teacher")]
-        st.markdown(f"**{names[0]}** against **{names[1]}**")
+        st.markdown(words.run_title(values))
     bar(status)
     if status.state == "failed":
         st.html(alert(status.message or "the run failed without saying why: its log is on the Runs page"))
     if status.state == "finished":
         st.html(alert("the run finished but left no result that can be read: measure the pair again"))
     if status.state in ("failed", "cancelled", "finished") and values:
-        st.page_link(EVALUATE, label="Change it and try again", query_params=form_fields(values))
+        form, fields = form_link(values)
+        st.page_link(form, label="Change it and try again", query_params=fields)
     elif status.state in ("queued", "running"):
         st.caption("You can close this page: the run goes on, and its result will be under the same link.")
     st.page_link(RUNS, label="All runs")
