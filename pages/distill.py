@@ -27,7 +27,7 @@ def distill() -> None:
 
 def fields() -> dict[str, Slot]:
     """Draw the fields, presets first; returns the container of each, in which an error can be put below it."""
-    from pages.common.distill_fields import CHOICES, advanced
+    from pages.common.distill_fields import CHOICES, advanced, ladder_html, teacher_shape
     from pages.common.forms import DISTILL_FORM as FORM
     from pages.common.forms import reference_field
     from pages.common.models import bundled_teacher_choice
@@ -41,7 +41,7 @@ def fields() -> dict[str, Slot]:
     preset = OBJECTIVES[FORM.value("objective") or FORM.default("objective")]
     note = "; every number of it then measures coupling and distribution together" if preset.name == "distribution-matching" else ""
     slots["objective"].caption(f"{preset.what[:1].upper()}{preset.what[1:]}{note}.")
-    slots |= size_field()
+    slots["size"], table = size_field()
     columns = st.columns(3 if preset.few_step else 2)
     with columns[0]:
         slots["num_samples"] = FORM.number(
@@ -58,12 +58,14 @@ def fields() -> dict[str, Slot]:
     st.caption("An empty field takes the value in gray, which suits the objective.")
     with st.expander("Advanced", expanded=open_advanced):
         slots |= advanced(preset)
+    given = FORM.value("batch_size")
+    table.html(ladder_html(FORM.value("size") or FIRST_SIZE, teacher_shape(), given if given and given > 0 else preset.batch_size))
     return slots
 
 
-def size_field() -> dict[str, Slot]:
-    """Draw the choice of the size beside a table of its family: parameters, and memory in training, for the teacher's samples."""
-    from pages.common.distill_fields import CHOICES, ladder_html, teacher_shape
+def size_field() -> tuple[Slot, Slot]:
+    """Draw the choice of the size; returns its container, and one beside it for the table of sizes."""
+    from pages.common.distill_fields import CHOICES
     from pages.common.forms import DISTILL_FORM as FORM
 
     choice, table = st.columns([2, 3])
@@ -72,9 +74,7 @@ def size_field() -> dict[str, Slot]:
         slot = FORM.choice(
             "size", "Size", CHOICES["size"], index=index, help="Fully connected (mlp), convolutional (unet) or transformer (dit)."
         )
-    with table:
-        st.html(ladder_html(FORM.value("size") or FIRST_SIZE, teacher_shape()))
-    return {"size": slot}
+    return slot, table
 
 
 def read(drawn: dict[str, Slot]) -> DistillConfig:

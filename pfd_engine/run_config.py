@@ -13,6 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 Reference = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
+class FieldError(ValueError):
+    """What a check of several fields together raises: one sentence, and the field to blame."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class RunConfig(BaseModel):
     """One run, checked and immutable. A subclass has a literal field `kind`, which is also the name of its command.
 
@@ -35,7 +43,8 @@ class RunConfig(BaseModel):
             return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            field = str(first["loc"][0]) if first["loc"] else None
+            raised = first.get("ctx", {}).get("error")
+            field = str(first["loc"][0]) if first["loc"] else raised.field if isinstance(raised, FieldError) else None
             raise InputError(cls._sentence(first, field), field) from None
 
     @property

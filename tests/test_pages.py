@@ -513,7 +513,7 @@ def test_what_is_not_the_default_tells_results_of_one_pair_apart():
 
 def test_the_command_of_a_result_is_pinned_to_the_commits_that_were_measured(measured_home):
     from pages.common.data import read_result
-    from pages.common.results import command
+    from pages.common.provenance import command
 
     result = read_result(measured_home["run_id"])
     config = result.config.model_copy(update={"teacher": "owner/teacher@main", "student": "./folder"})
