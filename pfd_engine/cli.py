@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pfd_engine.cli_distill import add_distill_options, describe_distillation, distill_config
+from pfd_engine.cli_push import add_push_options, push
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.descriptors import descriptor_names
 from pfd_engine.errors import Cancelled, InputError, PFDError
@@ -75,6 +76,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
     _add_evaluate(command("evaluate", _evaluate, "Measure the PFD between a teacher and a student, at once."))
     add_distill_options(command("distill", _distill, "Train a student of a teacher, and measure it."))
+    add_push_options(command("push", push, "Put a student on the Hugging Face Hub, with its model card."))
     worker = command("worker", _worker, "Execute queued runs, each in a process of its own, until stopped.")
     worker.add_argument("--drain", action="store_true", help="stop when nothing is queued or running")
     if words[:1] == ["run"]:  # no command for people: neither the help nor a message names it
