@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.common.layout import CHECKPOINTS, EVALUATE, RESULT, is_demo, page
+from pages.common.layout import CHECKPOINTS, DISTILL, EVALUATE, RESULT, is_demo, page
 
 ORIENTATION = (
     "Distilled diffusion models are judged here by <b>probability flow distance</b> (PFD): start teacher and student from the "
@@ -27,6 +27,8 @@ def home() -> None:
             st.page_link(EVALUATE, label="How to measure your own pair")
         elif st.button("Measure a pair", type="primary"):
             st.switch_page(EVALUATE)
+        if not is_demo() and st.button("Distill a student"):
+            st.switch_page(DISTILL)
         if not is_demo() and st.button("Inspect a checkpoint"):
             st.switch_page(CHECKPOINTS)
 

@@ -18,16 +18,17 @@ from pfd_engine.workspace import Workspace
 HERE = Path(__file__).parent
 LOG = logging.getLogger("pfd_engine.pages")
 
-HOME, EVALUATE, RUNS, RESULT, CHECKPOINTS = (
+HOME, EVALUATE, DISTILL, RUNS, RESULT, CHECKPOINTS = (
     "app.py",
     "pages/evaluate.py",
+    "pages/distill.py",
     "pages/runs.py",
     "pages/result.py",
     "pages/checkpoints.py",
 )
 NAVIGATION = {
     "Results": ((HOME, "Home"), (RESULT, "Result")),
-    "Measure": ((EVALUATE, "Evaluate"), (RUNS, "Runs")),
+    "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (RUNS, "Runs")),
     "Models": ((CHECKPOINTS, "Checkpoints"),),
 }
 
