@@ -54,6 +54,7 @@ def main() -> int:
         pages = {
             "home": ("", 0),
             "evaluate": (f"evaluate?teacher={teacher}&student={student}", 0),
+            "distill": (f"distill?teacher={teacher}&objective=consistency&size=mlp-512&warmup_steps=100", 0),
             "runs": ("runs", 0),
             "result": (f"result?run={run_id}", 2),
             "checkpoints": (f"checkpoints?reference={student}", 0),
