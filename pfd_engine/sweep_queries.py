@@ -69,8 +69,8 @@ def sweep_facts(store: Store, run_id: str) -> dict[str, Any]:
 def trade_off_rows(store: Store) -> pd.DataFrame:
     """Return every student's distance to its teacher with what it costs, the newest first and each at its last step.
 
-    `error` is the PFD of an evaluation or the E_gen of a sweep's student, with `ci_low` and `ci_high`; `seconds` is the time of training
-    (sweeps alone state it); `calls` and `coupling_note` are texts of the evaluation's result, NULL elsewhere.
+    `E_gen` is the PFD of an evaluation or the E_gen of a sweep's student, with `ci_low` and `ci_high`; `seconds` is the time of training
+    (sweeps alone state it); `result` is the JSON text of an evaluation's or distillation's result, missing for a sweep.
     """
     return store.frame(
         "with chosen as (select *, arg_max(source, source) over (partition by run_id) as newest from measurements "
@@ -79,12 +79,17 @@ def trade_off_rows(store: Store) -> pd.DataFrame:
         "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1) "
         "select e.run_id, e.source, e.experiment, e.teacher, e.teacher_revision, e.student, e.size, e.parameters, e.objective, "
         "e.num_samples, e.student_seed, e.step, e.student_steps, e.solver, e.solver_steps, e.descriptor, e.num_noises, e.noise_seed, "
-        "e.value as error, e.ci_low, e.ci_high, s.value as seconds, r.result "
+        "e.value as E_gen, e.ci_low, e.ci_high, s.value as seconds, case when e.metric = 'PFD' then r.result end as result "
         "from errors e join runs r on r.run_id = e.run_id and r.source = e.source "
         "left join chosen s on s.metric = 'seconds' and s.run_id = e.run_id and s.source = e.source and s.student = e.student "
         "and s.step = e.step order by r.created desc, e.run_id, e.student, e.student_steps limit ?",
         [MAX_RESULTS],
     )
+
+
+def rows_stamp(store: Store) -> str:
+    """Return a text that changes whenever rows of any run are added."""
+    return str(store.rows("select concat(count(*), '-', count(distinct run_id)) as stamp from measurements")[0]["stamp"])
 
 
 def _name(config: str | None) -> str | None:

@@ -22,7 +22,7 @@ HEIGHT = 460
 
 
 def trade_offs(frame: pd.DataFrame, cost: str, unit: str = "data units", note: str = "") -> go.Figure:
-    """Draw `error` with its interval against `cost` (a key of `COSTS`), from a frame of `analysis.pareto_front`.
+    """Draw `E_gen` with its interval against `cost` (a key of `COSTS`), from a frame of `analysis.pareto_front`.
 
     Columns besides: `name`, `objective` (missing: not stated), `keeps_coupling` (hollow where false), `ci_low`, `ci_high` and `key`, which
     is a point's `customdata`. `note` stands below the plot.
@@ -31,7 +31,7 @@ def trade_offs(frame: pd.DataFrame, cost: str, unit: str = "data units", note: s
     front = frame[frame["pareto"]].sort_values(cost)
     if len(front):
         figure.add_scatter(
-            x=front[cost].to_numpy(), y=front["error"].to_numpy(), mode="lines", name="Pareto front",
+            x=front[cost].to_numpy(), y=front["E_gen"].to_numpy(), mode="lines", name="Pareto front",
             line={"color": NEUTRAL, "width": 2, "shape": "hv"}, hoverinfo="skip",
         )  # fmt: skip
     named = frame.assign(objective=frame["objective"].astype(object).where(frame["objective"].notna(), UNKNOWN))
@@ -43,7 +43,7 @@ def trade_offs(frame: pd.DataFrame, cost: str, unit: str = "data units", note: s
                 figure.add_trace(_points(rows, cost, objective, keeps=keeps))
     if len(front):
         figure.add_scatter(
-            x=front[cost].to_numpy(), y=front["error"].to_numpy(), mode="markers", name="on the front", hoverinfo="skip",
+            x=front[cost].to_numpy(), y=front["E_gen"].to_numpy(), mode="markers", name="on the front", hoverinfo="skip",
             marker={"symbol": "circle-open", "size": 17, "color": NEUTRAL, "line": {"width": 2}},
         )  # fmt: skip
     figure.update_xaxes(title_text=AXES[cost], type="log", dtick="D2" if cost == "network_calls" else None, exponentformat="SI")
@@ -55,13 +55,13 @@ def _points(rows: pd.DataFrame, cost: str, objective: str, *, keeps: bool) -> go
     color, symbol = OBJECTIVES.get(objective, OTHER)
     return go.Scatter(
         x=rows[cost].to_numpy(),
-        y=rows["error"].to_numpy(),
+        y=rows["E_gen"].to_numpy(),
         mode="markers",
         name=objective if keeps else f"{objective}, coupling not kept",
         marker={"color": color, "size": 9, "symbol": symbol if keeps else f"{symbol}-open", "opacity": 0.8, "line": {"width": 1.5}},
         error_y={
-            "type": "data", "symmetric": False, "array": (rows["ci_high"] - rows["error"]).to_numpy(),
-            "arrayminus": (rows["error"] - rows["ci_low"]).to_numpy(), "color": color, "thickness": 1, "width": 0,
+            "type": "data", "symmetric": False, "array": (rows["ci_high"] - rows["E_gen"]).to_numpy(),
+            "arrayminus": (rows["E_gen"] - rows["ci_low"]).to_numpy(), "color": color, "thickness": 1, "width": 0,
         },
         customdata=rows[["key", "name"]].to_numpy(dtype=object),
         hovertemplate="%{customdata[1]}<br>%{x:,.6~g} → %{y:.3f}<extra></extra>",

@@ -1,0 +1,120 @@
+"""Scaling: from how many samples on does a student generalize, and how does that move with its size? (`?run=ID&axis=&a=&size=`)"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pages.common.layout import page
+
+if TYPE_CHECKING:
+    from pages.common.choices import Choices
+    from pages.common.findings import Scaling
+
+AXES = {"n": "N", "rescaled": "N / parametersᵃ"}
+LOWEST, HIGHEST, STEP = -0.5, 1.5, 0.01
+ALL = "all"
+
+
+def show() -> None:
+    """Draw the page."""
+    from pages.common import finding_widgets as widgets
+    from pages.common import findings
+    from pages.common.choices import Choices
+    from pfd_engine import figures
+
+    st.title("Scaling: from memorizing to generalizing")
+    choices = Choices("scaling")
+    sweep = widgets.choose_sweep(choices, "scaling")
+    if sweep is None:
+        return
+    found = findings.scaling(sweep.run_id, sweep.stamp)
+    widgets.headline(found.sentence, figures.COLORS["E_gen"])
+    widgets.unfinished(sweep)
+    if found.analysis.curves.empty:
+        return
+    exponent, size = controls(choices, found)
+    choices.notes()
+    unit = "data units" if found.facts.get("descriptor") == "pixel" else f"{found.facts.get('descriptor')} units"
+    frame = figures.scaling_frame(found.analysis.curves, found.analysis.crossings, exponent, None if size == ALL else size)
+    figure = figures.scaling(frame, exponent, unit)
+    widgets.plot(
+        figure,
+        "scaling-plot",
+        f"E_gen and E_mem against the training samples. {found.sentence}",
+        widgets.student_of(choices, found.students),
+    )
+    widgets.under_plot(found.facts, "bands and intervals: 95 %, over students and noises")
+    widgets.csv(frame, "scaling")
+    collapse(found)
+    crossings(found)
+    widgets.student_wall(choices, sweep.run_id, found.students)
+
+
+def controls(choices: Choices, found: Scaling) -> tuple[float, str]:
+    """Draw the switch of the axis, the exponent and the size; returns exponent (0: N itself) and size."""
+    fitted = found.analysis.exponent.value
+    left, middle, right = st.columns([3, 4, 3], gap="medium", vertical_alignment="bottom")
+    with left:
+        axis = choices.pick("axis", "Horizontal axis", AXES, "n", draw=st.radio, horizontal=True)
+    with right:
+        sizes = {str(size): str(size) for size in found.analysis.crossings["size"]}
+        size = choices.pick("size", "Size", {ALL: "All sizes", **sizes}, ALL)
+    with middle:
+        if axis == "rescaled":
+            default = fitted if fitted == fitted else 0.5
+            return choices.slide("a", "Exponent a (starts at the fitted one)", LOWEST, HIGHEST, STEP, default), size or ALL
+    return 0.0, size or ALL
+
+
+def collapse(found: Scaling) -> None:
+    """Say what exponent was fitted, and how well the curves collapse with it and with the paper's."""
+    from pages.common import words
+
+    exponent, scores = found.analysis.exponent, found.analysis.collapse.set_index("kind")
+    st.subheader("Do the curves of all sizes fall onto one another?")
+    if exponent.value != exponent.value:
+        st.info("An exponent needs at least two sizes whose curves cross.")
+        return
+    rows = []
+    for kind, name in (("fitted", "fitted"), ("paper", "the paper's 1/2"), ("none", "0 (no rescaling)")):
+        if kind not in scores.index:
+            continue
+        score = scores.loc[kind]
+        value = words.with_interval(exponent.value, exponent.ci_low, exponent.ci_high) if kind == "fitted" else f"{score['exponent']:g}"
+        share = [None if x != x else 100 * float(x) for x in (score["score"], score["ci_low"], score["ci_high"])]
+        rows.append([name, value, "0 %, by definition" if kind == "none" else _percent(*share)])
+    st.html(words.table(["exponent a of N* ~ parametersᵃ", "value [95 % interval]", "collapse score [95 % interval]"], rows))
+    st.caption("The collapse score is the share of the variance of E_gen between sizes, at equal N / parametersᵃ, that rescaling removes.")
+
+
+def crossings(found: Scaling) -> None:
+    """Draw the table of N*."""
+    from pages.common import words
+
+    says = {"below": "below the smallest N, {n_min:,}", "above": "above the largest N, {n_max:,}", "unknown": "not known"}
+    rows = []
+    for row in found.analysis.crossings.to_dict("records"):
+        value = says[row["censored"]].format(**row) if row["censored"] else f"{row['crossing']:,.0f}"
+        low = f"{row['ci_low']:,.0f}" if row["ci_low"] > 0 else f"below {row['n_min']:,}"
+        high = f"{row['ci_high']:,.0f}" if row["ci_high"] < float("inf") else f"above {row['n_max']:,}"
+        interval = "–" if row["censored"] == "unknown" else f"{low} to {high}"
+        rows.append([str(row["size"]), words.parameters(_integer(row["parameters"])), value, interval, f"{row['seeds']}"])
+    st.subheader("Where E_mem and E_gen cross")
+    st.html(words.table(["size", "parameters", "N*", "95 % interval", "student seeds"], rows))
+    st.caption("Below N* a student lies closer to its training set, above it to its teacher.")
+
+
+def _percent(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f} %" if low is None or high is None else f"{value:.0f} % [{low:.0f}, {high:.0f}]"
+
+
+def _integer(value: float) -> int | None:
+    return None if value != value else int(value)
+
+
+with page("Scaling"):
+    show()
