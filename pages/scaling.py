@@ -88,8 +88,8 @@ def collapse(found: Scaling) -> None:
     ]
     st.html(words.table(["", "exponent a of N* ~ parametersᵃ", *(f"collapse of {curve}" for curve in curves)], rows))
     st.caption(
-        "Collapse: the share of a curve's variance between sizes, at equal N / parametersᵃ, that rescaling removes, with its 95 % interval. "
-        "Below 0, rescaling drives the curves apart: E_gen keeps a floor of its own at each size, however many samples there are."
+        "Collapse: the share of a curve's variance between sizes, at equal N / parametersᵃ, that rescaling removes, with its 95 % "
+        "interval. Below 0, rescaling drives the curves apart."
     )
 
 
