@@ -203,10 +203,9 @@ def test_the_sentence_carries_the_numbers_of_the_analysis():
     analysis = analyze_scaling(*scaling_sweep(np.random.default_rng(8), true_crossings(), GRID))
     sentence = scaling_sentence(analysis)
     first = analysis.crossings.iloc[0]
-    assert f"N* = {first['crossing']:,.0f} ({first['ci_low']:,.0f} to {first['ci_high']:,.0f}) samples for mlp-16" in sentence
+    assert f"N* = {first['crossing']:,.0f} ({first['ci_low']:,.0f} to {first['ci_high']:,.0f}) samples on for mlp-16" in sentence
     assert f"parameters^{analysis.exponent.value:.2f}" in sentence
-    assert "which contains the paper's 1/2" in sentence
-    assert sentence.endswith("between sizes.")
+    assert sentence.endswith("the paper's 1/2 lies within).")
     assert not re.search("nan|inf", sentence)
 
 
