@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def checkpoints() -> None:
     """Draw the page."""
-    from pages.common.forms import bundled_choices, inspect_checkpoint
+    from pages.common.models import bundled_choices, inspect_checkpoint
     from pfd_engine.errors import InputError
 
     st.title("Checkpoints")

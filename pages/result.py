@@ -1,4 +1,4 @@
-"""Result: one evaluation with its intervals, its convergence, the images behind it and where it comes from (`?run=ID`)."""
+"""Result: one evaluation or distillation with its intervals, its convergence, the images behind it and where it comes from (`?run=ID`)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 def show() -> None:
     """Draw the page."""
     from pages.common.data import caption_of_source, find_run, read_result, refresh
+    from pages.common.finding_widgets import sweep_result
+    from pages.common.findings import find_sweep
 
     run_id = st.query_params.get("run", "")
     if not run_id:
         st.query_params.clear()  # the sidebar's link to this page, clicked on a result, leaves that result's run in the address
         choose("Result", "Which result would you like to see?")
+        return
+    if (sweep := find_sweep(run_id)) is not None and sweep[1].state == "finished":
+        st.title("Result")
+        sweep_result(*sweep)
         return
     result = read_result(run_id)
     if result is not None:
@@ -46,7 +52,7 @@ def watch(run_id: str) -> None:
     """Follow a run that has no result yet; the page is drawn anew once it has."""
     from pages.common import words
     from pages.common.data import find_run, see_to_worker
-    from pages.common.forms import form_fields
+    from pages.common.forms import form_link
     from pages.common.progress import bar
 
     run = find_run(run_id)
@@ -59,15 +65,15 @@ def watch(run_id: str) -> None:
         st.rerun(scope="app")
     see_to_worker(run)
     if values:
-        names = [words.markdown(words.short(str(values.get(role, "?")))) for role in ("student", "teacher")]
-        st.markdown(f"**{names[0]}** against **{names[1]}**")
+        st.markdown(words.run_title(values))
     bar(status)
     if status.state == "failed":
         st.html(alert(status.message or "the run failed without saying why: its log is on the Runs page"))
     if status.state == "finished":
         st.html(alert("the run finished but left no result that can be read: measure the pair again"))
     if status.state in ("failed", "cancelled", "finished") and values:
-        st.page_link(EVALUATE, label="Change it and try again", query_params=form_fields(values))
+        form, fields = form_link(values)
+        st.page_link(form, label="Change it and try again", query_params=fields)
     elif status.state in ("queued", "running"):
         st.caption("You can close this page: the run goes on, and its result will be under the same link.")
     st.page_link(RUNS, label="All runs")
@@ -99,7 +105,7 @@ def choose(title: str, sentence: str, missing: bool = False) -> None:
 
 def draw(result: Result) -> None:
     """Draw everything about one result, the answer first."""
-    from pages.common import results, words
+    from pages.common import distillation, provenance, results, words
     from pages.common.wall import wall
 
     summary = result.summary
@@ -112,21 +118,28 @@ def draw(result: Result) -> None:
     if warned := results.warnings_html(summary):
         st.html(warned)
     notes(result)
+    if summary.distillation:
+        distillation.evaluations(result)
 
     st.subheader("Same noise, both models")
     if drawn := wall(result.pairs):
-        st.caption("Each column starts from one noise. Below it: the distance between teacher and student.")
+        coupled = f" For this student it {summary.note}." if summary.note else ""
+        st.caption(f"Each column starts from one noise. Below it: the distance between teacher and student.{coupled}")
         st.html(drawn)
     else:
         st.info("This run kept no images: its samples are not pictures of one or three channels.")
 
     plots(result)
+    if summary.distillation:
+        distillation.training(result)
 
     st.subheader("Where this comes from")
-    st.html(results.provenance(result))
+    st.html(provenance.provenance(result))
     if result.config is not None:
         st.caption("The same from the command line")
-        st.code(results.command(result), language="bash", wrap_lines=True)
+        st.code(provenance.command(result), language="bash", wrap_lines=True)
+    if summary.distillation:
+        distillation.next_steps(result)
 
 
 def notes(result: Result) -> None:
@@ -157,15 +170,16 @@ def plots(result: Result) -> None:
     unit = "data units" if result.summary.descriptor == "pixel" else f"{result.summary.descriptor} units"
     shown = {metric: values for metric, values in result.distances.items() if metric in ("PFD", "E_mem")}
     estimates = {metric: number.value for metric, number in result.summary.numbers.items() if number.value is not None}
+    note = result.summary.note[:1].upper() + result.summary.note[1:]
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("Enough noises?")
         st.caption("The estimate from the first M noises, with its 95 % band.")
-        st.plotly_chart(figures.convergence(convergence(shown), unit), key="convergence", config=figures.CONFIG)
+        st.plotly_chart(figures.convergence(convergence(shown), unit, note), key="convergence", config=figures.CONFIG)
     with right:
         st.subheader("Spread over noises")
         st.caption("How far apart the two end points are, noise by noise; dashed: the root mean square over all noises.")
-        st.plotly_chart(figures.histogram(shown, estimates, unit), key="histogram", config=figures.CONFIG)
+        st.plotly_chart(figures.histogram(shown, estimates, unit, note), key="histogram", config=figures.CONFIG)
     table = pd.DataFrame({"seed": result.seeds} | {f"{metric}_squared_distance": values for metric, values in result.distances.items()})
     st.download_button(
         "Download the per-noise distances (CSV)",

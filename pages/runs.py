@@ -48,13 +48,13 @@ def table() -> None:
 
 
 def card(run: Run) -> None:
-    """Draw one run: what it measures, how far it is, and what can be done about it."""
+    """Draw one run: what it measures or trains, how far it is, and what can be done about it."""
     from pages.common import words
     from pages.common.progress import bar
 
     status, values = run.status, run.config_values
-    names = [words.short(str(values.get(role, "?"))) for role in ("student", "teacher")]
-    st.markdown(f":{COLORS[status.state]}-badge[{status.state}] **{words.markdown(names[0])}** against **{words.markdown(names[1])}**")
+    kind = " :blue-badge[distillation]" if values.get("kind") == "distill" else ""
+    st.markdown(f":{COLORS[status.state]}-badge[{status.state}]{kind} {words.run_title(values)}")
     if apart := words.settings(values):
         st.caption(words.markdown(apart))
     bar(status)
@@ -83,9 +83,10 @@ def actions(run: Run, status: Status) -> None:
             retry(run)
             ensure_worker(run.workspace)
             st.rerun(scope="fragment")
-        from pages.common.forms import form_fields
+        from pages.common.forms import form_link
 
-        st.page_link(EVALUATE, label="Change it", query_params=form_fields(run.config_values))
+        page, fields = form_link(run.config_values)
+        st.page_link(page, label="Change it", query_params=fields)
 
 
 def readable(run: Run) -> bool:

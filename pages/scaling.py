@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 AXES = {"n": "N", "rescaled": "N / parametersᵃ"}
 LOWEST, HIGHEST, STEP = -0.5, 1.5, 0.01
+PAPER = 0.5
 ALL = "all"
 
 
@@ -55,38 +56,41 @@ def show() -> None:
 def controls(choices: Choices, found: Scaling) -> tuple[float, str]:
     """Draw the switch of the axis, the exponent and the size; returns exponent (0: N itself) and size."""
     fitted = found.analysis.exponent.value
-    left, middle, right = st.columns([3, 4, 3], gap="medium", vertical_alignment="bottom")
+    left, right = st.columns(2, gap="medium", vertical_alignment="bottom")
     with left:
         axis = choices.pick("axis", "Horizontal axis", AXES, "n", draw=st.radio, horizontal=True)
     with right:
         sizes = {str(size): str(size) for size in found.analysis.crossings["size"]}
-        size = choices.pick("size", "Size", {ALL: "All sizes", **sizes}, ALL)
-    with middle:
-        if axis == "rescaled":
-            default = fitted if fitted == fitted else 0.5
-            return choices.slide("a", "Exponent a (starts at the fitted one)", LOWEST, HIGHEST, STEP, default), size or ALL
-    return 0.0, size or ALL
+        size = choices.pick("size", "Size", {ALL: "All sizes", **sizes}, ALL) or ALL
+    if axis != "rescaled":
+        return 0.0, size
+    default = fitted if fitted == fitted else PAPER
+    label = f"Exponent a (fitted: {fitted:.2f}, the paper's: {PAPER})" if fitted == fitted else f"Exponent a (the paper's: {PAPER})"
+    return choices.slide("a", label, LOWEST, HIGHEST, STEP, default), size
 
 
 def collapse(found: Scaling) -> None:
     """Say what exponent was fitted, and how well the curves collapse with it and with the paper's."""
     from pages.common import words
 
-    exponent, scores = found.analysis.exponent, found.analysis.collapse.set_index("kind")
+    exponent, scores = found.analysis.exponent, found.analysis.collapse
     st.subheader("Do the curves of all sizes fall onto one another?")
     if exponent.value != exponent.value:
         st.info("An exponent needs at least two sizes whose curves cross.")
         return
-    rows = []
-    for kind, name in (("fitted", "fitted"), ("paper", "the paper's 1/2"), ("none", "0 (no rescaling)")):
-        if kind not in scores.index:
-            continue
-        score = scores.loc[kind]
-        value = words.with_interval(exponent.value, exponent.ci_low, exponent.ci_high) if kind == "fitted" else f"{score['exponent']:g}"
-        share = [None if x != x else 100 * float(x) for x in (score["score"], score["ci_low"], score["ci_high"])]
-        rows.append([name, value, "0 %, by definition" if kind == "none" else _percent(*share)])
-    st.html(words.table(["exponent a of N* ~ parametersᵃ", "value [95 % interval]", "collapse score [95 % interval]"], rows))
-    st.caption("The collapse score is the share of the variance of E_gen between sizes, at equal N / parametersᵃ, that rescaling removes.")
+    curves = list(dict.fromkeys(scores["curve"]))
+    cells = {(row["kind"], row["curve"]): _percent(row["score"], row["ci_low"], row["ci_high"]) for row in scores.to_dict("records")}
+    fitted = words.with_interval(exponent.value, exponent.ci_low, exponent.ci_high)
+    rows = [
+        ["fitted", fitted, *(cells["fitted", curve] for curve in curves)],
+        ["the paper's", f"{PAPER:g}", *(cells["paper", curve] for curve in curves)],
+        ["no rescaling", "0", *("0 %, by definition" for _ in curves)],
+    ]
+    st.html(words.table(["", "exponent a of N* ~ parametersᵃ", *(f"collapse of {curve}" for curve in curves)], rows))
+    st.caption(
+        "Collapse: the share of a curve's variance between sizes, at equal N / parametersᵃ, that rescaling removes, with its 95 % "
+        "interval. Below 0, rescaling drives the curves apart."
+    )
 
 
 def crossings(found: Scaling) -> None:
@@ -96,7 +100,7 @@ def crossings(found: Scaling) -> None:
     says = {"below": "below the smallest N, {n_min:,}", "above": "above the largest N, {n_max:,}", "unknown": "not known"}
     rows = []
     for row in found.analysis.crossings.to_dict("records"):
-        value = says[row["censored"]].format(**row) if row["censored"] else f"{row['crossing']:,.0f}"
+        value = says[row["censored"]].format(n_min=row["n_min"], n_max=row["n_max"]) if row["censored"] else f"{row['crossing']:,.0f}"
         low = f"{row['ci_low']:,.0f}" if row["ci_low"] > 0 else f"below {row['n_min']:,}"
         high = f"{row['ci_high']:,.0f}" if row["ci_high"] < float("inf") else f"above {row['n_max']:,}"
         interval = "–" if row["censored"] == "unknown" else f"{low} to {high}"
@@ -106,10 +110,11 @@ def crossings(found: Scaling) -> None:
     st.caption("Below N* a student lies closer to its training set, above it to its teacher.")
 
 
-def _percent(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None:
+def _percent(value: float, low: float, high: float) -> str:
+    """Write a share with its interval in percent; NaN where it is not defined."""
+    if value != value:
         return "–"
-    return f"{value:.0f} %" if low is None or high is None else f"{value:.0f} % [{low:.0f}, {high:.0f}]"
+    return f"{100 * value:.0f} %" if low != low or high != high else f"{100 * value:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _integer(value: float) -> int | None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pfd_engine.cli_distill import add_distill_options, describe_distillation, distill_config
+from pfd_engine.cli_push import add_push_options, push
+from pfd_engine.cli_sweep import add_sweep_options, print_cost, print_students
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.descriptors import descriptor_names
 from pfd_engine.errors import Cancelled, InputError, PFDError
@@ -75,10 +77,9 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
     _add_evaluate(command("evaluate", _evaluate, "Measure the PFD between a teacher and a student, at once."))
     add_distill_options(command("distill", _distill, "Train a student of a teacher, and measure it."))
-    sweep = command("sweep", _sweep, "Train and measure the students of an experiment: a bundled spec by name, or a TOML file.")
-    sweep.add_argument("spec", metavar="SPEC", help="scaling, training-dynamics, bias-variance, ..., or a path that ends in .toml")
-    sweep.add_argument("--queue", action="store_true", help="leave the run to the worker instead of executing it now")
-    sweep.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    text = "Train and measure the students of an experiment: a bundled spec by name, or a TOML file."
+    add_sweep_options(command("sweep", _sweep, text))
+    add_push_options(command("push", push, "Put a student on the Hugging Face Hub, with its model card."))
 
     worker = command("worker", _worker, "Execute queued runs, each in a process of its own, until stopped.")
     worker.add_argument("--drain", action="store_true", help="stop when nothing is queued or running")
@@ -160,9 +161,15 @@ def _distill(options: argparse.Namespace) -> int:
 
 def _sweep(options: argparse.Namespace) -> int:
     from pfd_engine.cli_output import describe_sweep
-    from pfd_engine.experiments.spec import load_spec
+    from pfd_engine.experiments.spec_files import load_spec
 
-    return _execute(load_spec(options.spec), options, describe_sweep)
+    config = load_spec(options.spec)
+    if options.dry_run or not options.queue:
+        print_cost(config)
+    if options.dry_run:
+        print_students(config)
+        return OK
+    return _execute(config, options, describe_sweep)
 
 
 def _execute(config: RunConfig, options: argparse.Namespace, describe: Callable[[dict[str, Any]], str]) -> int:

@@ -60,6 +60,7 @@ def describe_sweep(result: dict[str, Any]) -> str:
         f"experiment     {result.get('experiment')} ({result.get('name')})",
         f"students       {result.get('students', 0):,} trained and measured",
         *(f"left out       group {group}: {reason}" for group, reason in (result.get("failed") or {}).items()),
+        *(f"left out       {student}: its numbers were not finite" for student in result.get("diverged") or ()),
         f"teacher        {_model(result.get('teacher') or {})}",
         f"run            {result.get('run_id')}  ({result.get('seconds') or 0:,.0f} s)",
     ]

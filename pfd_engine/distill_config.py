@@ -13,7 +13,7 @@ from pfd_engine.distill.objectives import OBJECTIVES, ObjectivePreset
 from pfd_engine.distill.train_config import EMA_KINDS, LARGEST_EMA_WIDTH, PRECISIONS, SCHEDULES
 from pfd_engine.noise_ranges import EVALUATION_SEEDS, TRAINING_SEEDS
 from pfd_engine.references import parse_reference
-from pfd_engine.run_config import Reference, RunConfig, device_name, one_of, within
+from pfd_engine.run_config import FieldError, Reference, RunConfig, device_name, one_of, within
 from pfd_engine.solvers import SOLVERS
 
 MAX_SAMPLES, MAX_TRAINING_STEPS, MAX_BATCH, MAX_SEED = 2**21, 10**7, 65536, 2**31 - 1
@@ -95,6 +95,16 @@ class DistillConfig(RunConfig):
         assert info.field_name is not None
         return value if value is None else one_of(info.field_name, value, allowed[info.field_name])
 
+    @field_validator("descriptor")
+    @classmethod
+    def _descriptor_needs_no_file(cls, value: str) -> str:
+        if value == "sscd":
+            raise ValueError(
+                "descriptor is sscd, which needs a file that a distillation does not take: choose another, and evaluate the student with "
+                "sscd afterwards"
+            )
+        return value
+
     @field_validator(
         "num_samples", "steps", "seed", "student_steps", "batch_size", "warmup_steps", "checkpoints", "num_noises", "solver_steps"
     )
@@ -148,18 +158,20 @@ class DistillConfig(RunConfig):
     def _fields_agree(self) -> Self:
         count = self.num_samples or self.preset.num_samples
         if not TRAINING_SEEDS.start <= self.first_seed or self.first_seed + count > TRAINING_SEEDS.stop:
-            raise ValueError(
+            raise FieldError(
                 f"training noises {self.first_seed} to {self.first_seed + count - 1} leave the training range "
-                f"[{TRAINING_SEEDS.start}, {TRAINING_SEEDS.stop}): change first seed or the number of samples"
+                f"[{TRAINING_SEEDS.start}, {TRAINING_SEEDS.stop}): change first seed or the number of samples",
+                "first_seed",
             )
         if self.student_steps is not None and not self.preset.few_step:
-            raise ValueError(
+            raise FieldError(
                 f"student steps is {self.student_steps} but a student of the objective {self.objective} follows the probability flow ODE "
-                "and has no steps of its own: leave it out"
+                "and has no steps of its own: leave it out",
+                "student_steps",
             )
         steps, warmup = self.steps or self.preset.steps, self.warmup_steps
         if warmup is not None and warmup >= steps:
-            raise ValueError(f"warmup steps is {warmup} of {steps} steps: give fewer")
+            raise FieldError(f"warmup steps is {warmup} of {steps} steps: give fewer", "warmup_steps")
         return self
 
 

@@ -13,6 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 Reference = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
+class FieldError(ValueError):
+    """What a check of several fields together raises: one sentence, and the field to blame."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class RunConfig(BaseModel):
     """One run, checked and immutable. A subclass has a literal field `kind`, which is also the name of its command.
 
@@ -35,7 +43,9 @@ class RunConfig(BaseModel):
             return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(part for part in first["loc"] if isinstance(part, str)) or None
+            raised = first.get("ctx", {}).get("error")
+            named = ".".join(part for part in first["loc"] if isinstance(part, str)) or None
+            field = named or (raised.field if isinstance(raised, FieldError) else None)
             raise InputError(cls._sentence(first, field), field) from None
 
     @property
@@ -68,11 +78,14 @@ class RunConfig(BaseModel):
         """Turn one of pydantic's errors into our one sentence."""
         if error["type"] == "value_error":
             return str(error["ctx"]["error"])
+        *groups, name = [part for part in error["loc"] if isinstance(part, str)] or [""]
+        group = ".".join(groups)
         if error["type"] == "extra_forbidden":
-            return f"{field!r} is not a setting of {cls.what}: choose among {', '.join(cls._settings_beside(field))}"
+            where = f"[{group}] of {cls.what}" if group else cls.what
+            return f"{name[:60]!r} is not a setting of {where}: choose among {', '.join(cls._settings_of(groups))}"
         if error["type"] == "missing":
             return f"{field} is missing: name it"
-        what = (field or "").replace("num_", "number of ").replace("_", " ")
+        what = name.replace("num_", "number of ").replace("_", " ") + (f" in [{group}]" if group else "")
         expected = EXPECTED.get(error["type"].split("_")[0], "another value")
         if error["type"] == "literal_error":
             expected = error["ctx"]["expected"]
@@ -81,10 +94,10 @@ class RunConfig(BaseModel):
         return f"{what} is {repr(error['input'])[:80]}: give {expected}"
 
     @classmethod
-    def _settings_beside(cls, field: str | None) -> list[str]:
-        """Return the names of the settings among which an unknown one, perhaps `group.name`, was found."""
+    def _settings_of(cls, groups: Sequence[str]) -> list[str]:
+        """Return the names of the settings of a group within a group."""
         found: Any = cls
-        for name in (field or "").split(".")[:-1]:
+        for name in groups:
             found = found.model_fields[name].annotation
         return list(found.model_fields)
 

@@ -103,6 +103,15 @@ def noise_distances(store: Store, run_id: str, metric: str = "PFD") -> pd.DataFr
     )
 
 
+def training_curves(store: Store, run_id: str) -> pd.DataFrame:
+    """Return `student`, `student_seed`, `metric` (such as `train_loss`), `step` and `value` along the training of a run's students."""
+    return store.frame(
+        "select student, student_seed, metric, step, value from training_curves "
+        f"where {OF_RUN} order by student, student_seed, metric, step",
+        [run_id, run_id],
+    )
+
+
 def pairs(store: Store, run_id: str, student: str | None = None) -> list[dict[str, Any]]:
     """Return the same-noise pairs of a run by rank (0: nearest): `group`, `rank`, `seed`, `distance` and the PNGs as bytes.
 

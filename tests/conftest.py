@@ -12,7 +12,7 @@ NOWHERE = "http://127.0.0.1:9"
 os.environ["HF_ENDPOINT"] = NOWHERE
 for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "PFD_MAX_DOWNLOAD_BYTES", "PFD_MODE"):
     os.environ.pop(name, None)
-os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_DISABLE_XET="1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: more threads only wait for each other
 
 

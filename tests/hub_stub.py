@@ -29,10 +29,14 @@ class HubStub:
     served: list[tuple[str, str | None, int]] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
 
+    @property
+    def handler(self) -> type[_Handler]:
+        return _Handler
+
     def __enter__(self) -> HubStub:
         stub = self
 
-        class Handler(_Handler):
+        class Handler(self.handler):
             hub = stub
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

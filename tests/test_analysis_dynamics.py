@@ -141,7 +141,9 @@ def test_a_student_that_misses_a_checkpoint_is_left_out_and_counted():
 
 def test_the_sentence_gives_each_verdict_with_its_n():
     curves = {16: TURNING, 64: BUMP, 256: np.ones(20), 1024: FALLING}
-    analysis = analyze_dynamics(*dynamics_sweep(np.random.default_rng(5), curves, STEPS, scatter=0.05))
+    measurements, distances = dynamics_sweep(np.random.default_rng(5), curves, STEPS, scatter=0.05)
+    as_stored = distances.astype({"num_samples": float, "student_seed": float, "step": float})
+    analysis = analyze_dynamics(measurements, as_stored)
     sentence = dynamics_sentence(analysis)
     rows = analysis.verdicts.set_index("num_samples")
     start = "For N = 64 E_gen falls, rises and falls again (double descent; the second fall, from step"

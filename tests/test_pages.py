@@ -22,6 +22,7 @@ from pfd_engine.workspace import REPOSITORY, Workspace
 PAGES = {
     "Home": None,
     "Evaluate": "pages/evaluate.py",
+    "Distill": "pages/distill.py",
     "Runs": "pages/runs.py",
     "Result": "pages/result.py",
     "Checkpoints": "pages/checkpoints.py",
@@ -234,7 +235,7 @@ def test_bad_input_is_explained_once_and_never_launched(query, field, sentence, 
 
 
 def test_cuda_is_refused_beside_the_field_where_there_is_none(home, monkeypatch):
-    monkeypatch.setattr("pages.common.forms.shows_cuda", lambda: False)
+    monkeypatch.setattr("pages.common.checks.shows_cuda", lambda: False)
     app = visit("Evaluate", **pair(device="cuda"))
     app.button(key="launch").click().run()
     assert "shows no NVIDIA GPU" in text_of(app)
@@ -326,10 +327,10 @@ def test_an_unexpected_error_is_one_sentence_and_its_details_are_logged(page, mo
 
     targets = {
         "Home": "pages.common.data.latest_results",
-        "Evaluate": "pages.common.forms.read_form",
+        "Evaluate": "pages.common.fields.Form.read",
         "Runs": "pages.common.progress.bar",
         "Result": "pages.common.data.read_result",
-        "Checkpoints": "pages.common.forms.bundled_choices",
+        "Checkpoints": "pages.common.models.bundled_choices",
     }
     monkeypatch.setattr(targets[page], fail)
     app = visit(page, run="x")
@@ -513,7 +514,7 @@ def test_what_is_not_the_default_tells_results_of_one_pair_apart():
 
 def test_the_command_of_a_result_is_pinned_to_the_commits_that_were_measured(measured_home):
     from pages.common.data import read_result
-    from pages.common.results import command
+    from pages.common.provenance import command
 
     result = read_result(measured_home["run_id"])
     config = result.config.model_copy(update={"teacher": "owner/teacher@main", "student": "./folder"})
@@ -564,7 +565,7 @@ def test_checkpoints_offers_no_few_step_model_as_teacher_and_guesses_no_kind_of_
         "./few": CheckpointInfo(reference="./few", family="consistency", few_step=True, steps=1, loadable=True),
         "./unreadable": CheckpointInfo(reference="./unreadable", reason="it holds pickles"),
     }
-    monkeypatch.setattr("pages.common.forms.inspect_checkpoint", infos.__getitem__)
+    monkeypatch.setattr("pages.common.models.inspect_checkpoint", infos.__getitem__)
     app = visit("Checkpoints", reference="./few")
     assert [button.key for button in app.button if button.key.startswith("use_")] == ["use_student"]
     assert "few-step student, 1 step<" in text_of(app)

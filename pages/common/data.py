@@ -22,6 +22,7 @@ from pfd_engine.errors import InputError
 from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from pfd_engine.runs import Run
@@ -175,7 +176,8 @@ def _summaries(runs: Sequence[Mapping[str, Any]]) -> list[Summary]:
     )
     summaries = []
     for run in runs:
-        mine = [row for row in rows if (row["run_id"], row["source"]) == (run["run_id"], run["source"])]
+        details = json.loads(run["result"]) if isinstance(run["result"], str) else run["result"]
+        mine = [row for row in rows if (row["run_id"], row["source"]) == (run["run_id"], run["source"]) and _is_main(row, details)]
         if not mine:
             continue
         first = mine[0]
@@ -199,10 +201,27 @@ def _summaries(runs: Sequence[Mapping[str, Any]]) -> list[Summary]:
                     "descriptor": first["descriptor"],
                 },
                 revisions={role: first[f"{role}_revision"] for role in ("teacher", "student")},
-                warnings=warnings_of(json.loads(run["result"]) if isinstance(run["result"], str) else run["result"]),
+                warnings=warnings_of(details),
+                distillation=details.get("distillation") or {},
+                loses_coupling=bool(details.get("coupling_note")),
             )
         )
     return summaries
+
+
+def _is_main(row: Mapping[str, Any], details: Mapping[str, Any]) -> bool:
+    """Whether a measurement belongs to the evaluation that a result tells of: a distillation measures at several steps."""
+    if not details.get("distillation"):
+        return True
+    student = (details.get("student") or {}).get("reference")
+    return bool((row["student"], row["student_steps"]) == (student, details.get("student_steps")))
+
+
+def training_curve(run_id: str) -> pd.DataFrame:
+    """Return the training curves of a run: `metric`, `step`, `value`."""
+    from pfd_engine import store_queries
+
+    return store_queries.training_curves(the_store(), run_id)
 
 
 def _distances(run_id: str) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:

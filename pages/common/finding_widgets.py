@@ -10,7 +10,7 @@ import streamlit as st
 
 from pages.common import words
 from pages.common.choices import Choices
-from pages.common.findings import TITLES, Sweep, sweeps
+from pages.common.findings import PAGES, TITLES, Sweep, sweeps
 from pages.common.layout import RESULT, is_demo
 
 if TYPE_CHECKING:
@@ -140,3 +140,30 @@ def _label(sweep: Sweep) -> str:
     parts = [sweep.name or sweep.run_id, words.count(sweep.students, "student"), words.ago(sweep.created)]
     parts += ["published"] if sweep.source == "published" else []
     return " · ".join(part for part in parts if part)
+
+
+def sweep_result(experiment: str, sweep: Sweep) -> None:
+    """Draw what a finished sweep measured, where it came from, and the way to its finding."""
+    from pages.common.data import the_store
+    from pages.common.layout import alert
+    from pfd_engine import store_queries
+
+    run = store_queries.run(the_store(), sweep.run_id) or {}
+    result = run.get("result") if isinstance(run.get("result"), dict) else {}
+    st.markdown(f"**{words.markdown(sweep.name or sweep.run_id)}**: {TITLES[experiment].lower()}, {words.count(sweep.students, 'student')}")
+    st.page_link(PAGES[experiment], label="See what it found", query_params={"run": sweep.run_id})
+    for group, reason in ((result or {}).get("failed") or {}).items():
+        st.html(alert(f"group {group} failed and is left out: {reason}"))
+    rows = [
+        ("Teacher", sweep.teacher),
+        ("Time taken", words.duration(run.get("seconds"))),
+        ("Device", str(run.get("device") or "–")),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in (run.get("versions") or {}).items()) or "–"),
+        ("Git commit", str(run.get("git_commit") or "–")),
+        ("Run", sweep.run_id),
+    ]
+    st.subheader("Where this comes from")
+    st.html(words.facts(rows))
+    if run.get("command"):
+        st.caption("The same from the command line")
+        st.code(run["command"], language="bash", wrap_lines=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,12 @@ def sweeps(experiment: str) -> list[Sweep]:
     return [Sweep(**row) for row in sweep_runs(the_store(), experiment)]
 
 
+def find_sweep(run_id: str) -> tuple[str, Sweep] | None:
+    """Return the experiment and the sweep of a run, None where it is no sweep that has rows."""
+    found = ((experiment, sweep) for experiment in PAGES for sweep in sweeps(experiment) if sweep.run_id == run_id)
+    return next(found, None) if run_id.startswith("sweep-") else None
+
+
 @st.cache_data(max_entries=KEPT, show_spinner="Analyzing the sweep…")
 def scaling(run_id: str, stamp: str) -> Scaling:
     """Analyze a scaling sweep; `stamp` is part of the key alone."""
@@ -126,7 +132,7 @@ def trade_offs() -> pd.DataFrame:
 
 def newest_findings() -> list[tuple[str, Sweep, str]]:
     """Return experiment, newest sweep and sentence of each finding that has data."""
-    analyses = {"scaling": scaling, "training-dynamics": dynamics, "bias-variance": bias_variance}
+    analyses: dict[str, Callable[[str, str], Finding]] = {"scaling": scaling, "training-dynamics": dynamics, "bias-variance": bias_variance}
     found = []
     for experiment, analyze in analyses.items():
         for sweep in sweeps(experiment)[:1]:

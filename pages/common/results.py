@@ -1,8 +1,7 @@
-"""What a page says about a result: its summary, its verdict and its provenance, in words."""
+"""What a page says about a result: its summary, its verdict and its numbers, in words."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -16,10 +15,12 @@ from pages.common import words
 from pages.common.wall import Pair
 from pfd_engine.analysis import Verdict, memorization_verdict
 from pfd_engine.figures import COLORS
-from pfd_engine.references import HubReference, parse_reference
 
 if TYPE_CHECKING:
-    from pfd_engine.config import EvaluateConfig
+    from pfd_engine.run_config import RunConfig
+
+# Beside every number, and in every plot, of a student that does not keep the teacher's noise-to-image coupling.
+COUPLING = "measures coupling and distribution together"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Summary:
-    """One line of the list of results: `numbers` maps a metric to its number."""
+    """One line of the list of results: `numbers` maps a metric to its number; `distillation` is what was distilled, if anything was."""
 
     run_id: str
     teacher: str
@@ -65,22 +66,31 @@ class Summary:
     settings: Mapping[str, Any] = field(default_factory=dict)
     revisions: Mapping[str, str | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    distillation: Mapping[str, Any] = field(default_factory=dict)
+    loses_coupling: bool = False
+
+    @property
+    def note(self) -> str:
+        """What stands beside every number of a student that does not keep the coupling; empty for any other."""
+        return COUPLING if self.loses_coupling else ""
 
     @property
     def apart(self) -> str:
         """What tells this result from another of the same pair: settings that are not the default, and the revisions measured."""
         student, teacher = (words.short_revision(self.revisions.get(role)) for role in ("student", "teacher"))
         revisions = f"revisions {student} against {teacher}" if student and teacher else ""
-        return " · ".join(part for part in (words.settings(self.settings), revisions) if part)
+        steps = self.distillation.get("steps")
+        trained = words.count(steps, "training step") if isinstance(steps, int) else ""
+        return " · ".join(part for part in (trained, words.settings(self.settings), revisions) if part)
 
 
 @dataclass(frozen=True)
 class Result:
-    """One finished evaluation with everything that its page shows; `details` is the object that `--json` prints."""
+    """One finished run with everything that its page shows; `details` is the object that `--json` prints."""
 
     summary: Summary
     details: Mapping[str, Any]
-    config: EvaluateConfig | None
+    config: RunConfig | None
     distances: dict[str, NDArray[np.float64]]
     seeds: NDArray[np.int64]
     pairs: list[Pair]
@@ -96,7 +106,7 @@ class Result:
 
 def warnings_of(details: object, others: Iterable[object] = ()) -> tuple[str, ...]:
     """Return every warning of a result once: that of its coupling, those in the object that `--json` prints, and `others`."""
-    found = _mapping(details)
+    found = mapping(details)
     listed = found.get("warnings")
     sentences = [found.get("coupling_note"), *(listed if isinstance(listed, list) else []), *others]
     return tuple(dict.fromkeys(str(sentence).rstrip(".") for sentence in sentences if sentence))
@@ -108,19 +118,10 @@ def warnings_html(summary: Summary) -> str:
     return f'<div class="warnings">{items}</div>' if items else ""
 
 
-def command(result: Result) -> str:
-    """Return the command line that measures the same again: Hub references are pinned to the commits that were measured."""
-    assert result.config is not None
-    pinned = {}
-    for role in ("teacher", "student"):
-        parsed, revision = parse_reference(getattr(result.config, role)), str(_mapping(result.details.get(role)).get("revision"))
-        if isinstance(parsed, HubReference) and re.fullmatch(r"[0-9a-f]{40}", revision):
-            pinned[role] = f"{parsed.repository}@{revision}"
-    return result.config.model_copy(update=pinned).command()
-
-
 def title(summary: Summary) -> str:
-    """Return `student against teacher`, shortened, as Markdown."""
+    """Return `student against teacher`, shortened, or what was distilled from what, as Markdown."""
+    if made := summary.distillation:
+        return words.markdown(f"{made.get('size')}, {made.get('objective')}, from {words.short(summary.teacher)}")
     return f"{words.markdown(words.short(summary.student))} against {words.markdown(words.short(summary.teacher))}"
 
 
@@ -128,9 +129,14 @@ def summary_card(summary: Summary) -> None:
     """Draw a result in two lines: what was compared, and the numbers with their intervals."""
     names = {"PFD": "PFD", "E_mem": "E\\_mem", "memorization_ratio": "memorization ratio"}
     shown = {name: summary.numbers[metric] for metric, name in names.items() if metric in summary.numbers}
-    parts = [f"{name} **{words.markdown(percent(n) if 'ratio' in name else str(n))}**" for name, n in shown.items()]
+    note = f" ({summary.note})" if summary.note else ""
+    parts = [
+        f"{name} **{words.markdown(percent(n))}**" if "ratio" in name else f"{name} **{words.markdown(str(n))}**{note}"
+        for name, n in shown.items()
+    ]
     warned = f" :orange-badge[{words.count(len(summary.warnings), 'warning')}]" if summary.warnings else ""
-    st.markdown(f"**{title(summary)}** {badge(summary)}{warned}  \n" + " · ".join(parts))
+    kind = " :blue-badge[distilled]" if summary.distillation else ""
+    st.markdown(f"**{title(summary)}**{kind} {badge(summary)}{warned}  \n" + " · ".join(parts))
     notes = [
         f"N = {summary.num_samples:,} training samples" if summary.num_samples else "",
         f"{summary.num_noises:,} noises" if summary.num_noises else "",
@@ -175,8 +181,10 @@ def verdict_html(result: Result) -> str:
     share = ""
     if ratio.value is not None:
         share = f" For {percent(ratio)} of the noises the nearest training image is closer than a third of the second nearest."
+    coupled = f" For this student every distance {result.summary.note}." if result.summary.note else ""
     return (
-        f'<p class="verdict" style="--mark:{color}"><strong>{escape(lead)}</strong>: {escape(reason)}; {escape(paired)}.{escape(share)}</p>'
+        f'<p class="verdict" style="--mark:{color}"><strong>{escape(lead)}</strong>: {escape(reason)}; {escape(paired)}.'
+        f"{escape(share + coupled)}</p>"
     )
 
 
@@ -195,7 +203,7 @@ def percent(ratio: Number) -> str:
 def cards(result: Result) -> str:
     """Return the headline numbers as HTML."""
     numbers, details = result.summary.numbers, result.details
-    pfd, shuffled, rms = numbers.get("PFD", Number()), _float(details.get("shuffled")), _float(details.get("rms_per_coordinate"))
+    pfd, shuffled, rms = numbers.get("PFD", Number()), as_float(details.get("shuffled")), as_float(details.get("rms_per_coordinate"))
     items = [("PFD to the teacher", pfd.alone, _spread(pfd))]
     if shuffled:
         share = pfd.times(1 / shuffled)
@@ -210,6 +218,8 @@ def cards(result: Result) -> str:
         value, _, spread = percent(numbers["memorization_ratio"]).partition(" [")
         low, _, high = spread.rstrip("]").partition(", ")
         items.append(("Memorization ratio", value, f"95 % interval\n{low} to {high} %" if high else ""))
+    if note := result.summary.note:
+        items = [(name, value, spread if "ratio" in name else f"{spread}\n{note}") for name, value, spread in items]
     return words.numbers(items)
 
 
@@ -232,51 +242,11 @@ def definitions(summary: Summary) -> str:
     )
 
 
-def provenance(result: Result) -> str:
-    """Return where the numbers come from as HTML: models, seeds, solver, versions, device."""
-    details, summary = result.details, result.summary
-    rows = []
-    for role in ("teacher", "student"):
-        model = _mapping(details.get(role))
-        rows += [
-            (role.capitalize(), str(model.get("reference") or getattr(summary, role))),
-            (f"{role.capitalize()} revision", str(model.get("revision") or "–")),
-            (f"{role.capitalize()} model", f"{model.get('family') or '–'}, {words.parameters(model.get('parameters'))} parameters"),
-        ]
-    seed, count = details.get("noise_seed"), details.get("num_noises")
-    calls = _mapping(details.get("network_calls"))
-    memorization = _mapping(details.get("memorization"))
-    if memorization:
-        rows.append(("Training set", f"{memorization.get('training_set') or '–'}, {memorization.get('num_samples') or '–'} samples"))
-    rows += [
-        ("Noise seeds", f"{seed} to {seed + count - 1} ({count:,})" if isinstance(seed, int) and isinstance(count, int) else "–"),
-        ("Solver", f"{details.get('solver')}, {words.count(details.get('steps') or 0, 'step')}" + _student_steps(details)),
-        ("Sigma", f"{_number(details.get('sigma_max'))} down to {_number(details.get('sigma_min'))}"),
-        ("Network calls a noise", f"teacher {calls.get('teacher', '–')}, student {calls.get('student', '–')}"),
-        ("Discretization error", _number(details.get("discretization_error"))),
-        ("Descriptor", str(details.get("descriptor")) + (f", weights sha256 {sha}" if (sha := details.get("descriptor_sha256")) else "")),
-        ("Interval", str(details.get("interval_method") or "–")),
-        ("Device", " · ".join(str(details[key]) for key in ("device", "device_name") if details.get(key)) or "–"),
-        ("Time taken", words.duration(_float(details.get("seconds")))),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in _mapping(details.get("versions")).items()) or "–"),
-        ("Git commit", str(details.get("git_commit") or "–")),
-        ("Run", summary.run_id),
-    ]
-    return words.facts(rows)
-
-
-def _student_steps(details: Mapping[str, Any]) -> str:
-    steps = details.get("student_steps")
-    return f"; student {words.count(steps, 'step')} of its own" if steps else ""
-
-
-def _float(value: object) -> float | None:
+def as_float(value: object) -> float | None:
+    """Return a number as a float, None for anything else."""
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, (int, float)) else "–"
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return a mapping as it is, anything else as an empty one: results from other versions may hold anything."""
     return value if isinstance(value, Mapping) else {}

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from pfd_engine.config import EvaluateConfig
+from pfd_engine.distill.objectives import OBJECTIVES
 
 
 def digits_for(uncertainty: float | None, value: float) -> int:
@@ -118,8 +119,18 @@ def markdown(text: str) -> str:
     return "".join("\\" + character if character in r"\`*_{}[]()#+-.!|<>~:$&^=" else character for character in text)
 
 
+def run_title(values: Mapping[str, Any]) -> str:
+    """Name a run by its configuration as it lies on disk, as Markdown: what is compared, or what is distilled from what."""
+    teacher = markdown(short(str(values.get("teacher", "?"))))
+    if values.get("kind") == "distill":
+        return f"**{markdown(str(values.get('size', '?')))}**, {markdown(str(values.get('objective', 'samples')))}, from **{teacher}**"
+    return f"**{markdown(short(str(values.get('student', '?'))))}** against **{teacher}**"
+
+
 def settings(values: Mapping[str, Any]) -> str:
-    """Name what differs from the defaults among the settings that tell two evaluations of one pair apart; empty where nothing does."""
+    """Name what differs from the defaults among the settings that tell two runs of one kind and title apart; empty where nothing does."""
+    if values.get("kind") == "distill":
+        return _distill_settings(values)
     default = {name: field.default for name, field in EvaluateConfig.model_fields.items()}
     solver, steps = values.get("solver") or default["solver"], values.get("steps") or default["steps"]
     parts = []
@@ -132,6 +143,17 @@ def settings(values: Mapping[str, Any]) -> str:
     if (descriptor := values.get("descriptor") or default["descriptor"]) != default["descriptor"]:
         parts.append(f"compared by {descriptor}")
     return " · ".join(parts)
+
+
+def _distill_settings(values: Mapping[str, Any]) -> str:
+    preset = OBJECTIVES.get(str(values.get("objective", "samples")))
+    samples, steps = (values.get(name) or (preset and getattr(preset, name)) for name in ("num_samples", "steps"))
+    parts = [f"N = {samples:,}" if isinstance(samples, int) else "", count(steps, "training step") if isinstance(steps, int) else ""]
+    if own := values.get("student_steps"):
+        parts.append(f"student takes {count(own, 'step')}")
+    if seed := values.get("seed"):
+        parts.append(f"seed {seed}")
+    return " · ".join(part for part in parts if part)
 
 
 def short_revision(revision: str | None) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pfd_engine.analysis.quantiles import normal_quantile
+from pfd_engine.analysis.students import whole_numbers
 
 IDENTITY = 1e-9
 PARTS = ["bias2", "variance", "E_gen2"]
@@ -42,7 +43,8 @@ def analyze_bias_variance(measurements: pd.DataFrame) -> BiasVarianceAnalysis:
     """
     rows = measurements[measurements["metric"].isin(PARTS) & measurements["student_seed"].isna() & measurements["band"].isna()]
     rows = rows.dropna(subset=["size", "num_samples", "value"])
-    rows = rows.assign(step=rows["step"].fillna(0)).drop_duplicates(["size", "num_samples", "step", "metric"], keep="last")
+    rows = whole_numbers(rows.assign(step=rows["step"].fillna(0)), "num_samples", "step")
+    rows = rows.drop_duplicates(["size", "num_samples", "step", "metric"], keep="last")
     found = [row for _, group in rows.groupby(["size", "num_samples"]) if (row := _row(group)) is not None]
     table = pd.DataFrame(found, columns=TABLE).sort_values(["parameters", "size", "num_samples"]).reset_index(drop=True)
     return BiasVarianceAnalysis(table, _trends(table))

@@ -13,23 +13,29 @@ from pfd_engine.analysis.resampling import Directions, Resampler, directions
 from pfd_engine.analysis.students import BOTH, NOISES, Students
 
 ABSCISSAE = 33
-COLLAPSE = ["kind", "exponent", "score", "ci_low", "ci_high", "overlap", "seeds", "covers"]
+RATIO = "log(E_mem / E_gen)"
+COLLAPSE = ["curve", "kind", "exponent", "score", "ci_low", "ci_high", "overlap", "seeds", "covers"]
 Refit = Callable[[dict[str, Array]], Array]
 
 
 def collapse_scores(
-    students: Students, exponents: Mapping[str, float], draws: Resampler | None = None, refit: Refit | None = None
+    students: Students,
+    exponents: Mapping[str, float],
+    draws: Resampler | None = None,
+    refit: Refit | None = None,
+    curve: str = "E_gen",
 ) -> pd.DataFrame:
-    """Score how far each exponent a makes the curves of E_gen (the error itself, not its logarithm) collapse: `1 - V(a) / V(0)`.
+    """Score how far each exponent a makes the curves of all sizes collapse: `1 - V(a) / V(0)`.
 
-    V(a) is the variance between sizes of mean E_gen, at equal `N / parameters^a`, averaged over the abscissae that all sizes have in
-    common (`overlap`: their length in log N as a share of that for a = 0), the curves interpolated linearly in log N. The part of that
-    variance that the spread over seeds explains is subtracted, so that a perfect collapse scores 1 with few seeds too; scores are cut at
-    1, and are negative where rescaling drives the curves apart. For a = 0 it is 0 by definition.
+    `curve` is `E_gen` or `E_mem`, the error itself and not its logarithm, or `RATIO`, the logarithm of E_mem / E_gen, which is 0 at N*.
+    V(a) is the variance between sizes of the curves' means over seeds, at equal `N / parameters^a`, averaged over the abscissae that all
+    sizes have in common (`overlap`: their length in log N as a share of that for a = 0), the curves interpolated linearly in log N. The
+    part of that variance that the spread over seeds explains is subtracted, so that a perfect collapse scores 1 with few seeds too;
+    scores are cut at 1, and are negative where rescaling drives the curves apart. For a = 0 it is 0 by definition.
 
     The interval is a jackknife over student seeds with t quantiles, joined with the resampled noises; a `kind` "fitted" is fitted anew
-    (`refit`) each time. With fewer than three seeds it covers the noises alone. Columns `kind`, `exponent`, `score`, `ci_low`, `ci_high`
-    (NaN: not defined), `overlap`, `seeds`, `covers`.
+    (`refit`) each time. With fewer than three seeds it covers the noises alone. Columns `curve`, `kind`, `exponent`, `score`, `ci_low`,
+    `ci_high` (NaN: not defined), `overlap`, `seeds`, `covers`.
     """
     known = np.isfinite(students.parameters)
     if known.sum() < 2 or draws is None:
@@ -41,14 +47,15 @@ def collapse_scores(
     rows = []
     for kind, exponent in exponents.items():
         if exponent == 0:
-            rows.append((kind, 0.0, 0.0, 0.0, 0.0, 1.0, seeds, BOTH))
+            rows.append((curve, kind, 0.0, 0.0, 0.0, 0.0, 1.0, seeds, BOTH))
             continue
         fit = refit if kind == "fitted" else None
 
         def score(errors: dict[str, Array], exponent: float = exponent, fit: Refit | None = fit) -> Array:
             moved = {metric: directions(error) for metric, error in errors.items()}
             a = fit({metric: d.mean for metric, d in moved.items()}) if fit else np.full(len(errors["E_gen"]), exponent)
-            return _scores(students, moved["E_gen"], a)
+            chosen = directions(np.log(errors["E_mem"] / errors["E_gen"])) if curve == RATIO else moved[curve]
+            return _scores(students, chosen, a)
 
         value, overlap = float(score({m: e[None] for m, e in errors.items()})[0]), _overlap_share(students, errors["E_gen"], exponent)
         variance = float(np.nanvar(noisy)) if np.isfinite(noisy := score(resampled)).any() else np.nan
@@ -59,7 +66,7 @@ def collapse_scores(
             quantile = float(t_quantile(seeds))
         half = quantile * np.sqrt(variance)
         interval = min(value - half, 1.0), min(value + half, 1.0)
-        rows.append((kind, exponent, min(value, 1.0), *interval, overlap, seeds, BOTH if left_out else NOISES))
+        rows.append((curve, kind, exponent, min(value, 1.0), *interval, overlap, seeds, BOTH if left_out else NOISES))
     return pd.DataFrame(rows, columns=COLLAPSE)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pfd_engine.analysis.collapse import collapse_scores
+from pfd_engine.analysis.collapse import RATIO, collapse_scores
 from pfd_engine.analysis.quantiles import Array
 from pfd_engine.analysis.resampling import directions, percentiles, resampler
 from pfd_engine.analysis.students import BOTH, NOISES, Students, final_students
@@ -50,7 +50,7 @@ class ScalingAnalysis:
       interval reaches to 0 or infinity where resamples leave the grid.
     - `ends`: E_mem / E_gen at the smallest and the largest N of each size. `reached`: below 1/2 at the small end, above 4/3 (that is,
       E_gen < 0.75 E_mem) at the large end.
-    - `exponent`, and `collapse`: see `collapse_scores`.
+    - `exponent`, and `collapse`: see `collapse_scores`, for log(E_mem / E_gen), E_gen and E_mem.
     """
 
     curves: pd.DataFrame
@@ -78,12 +78,17 @@ def analyze_scaling(measurements: pd.DataFrame, distances: pd.DataFrame, resampl
     point, crossed = log_crossings(means, log_n)[0], log_crossings(drawn, log_n)
     exponent = fit_exponent(students, point, crossed)
     exponents = {"none": 0.0, "paper": PAPER_EXPONENT, "fitted": exponent.value}
+
+    def refit(errors: dict[str, Array]) -> Array:
+        return _slopes(students, log_crossings(errors, log_n))[0]
+
+    scores = [collapse_scores(students, exponents, draws, refit, curve) for curve in (RATIO, "E_gen", "E_mem")]
     return ScalingAnalysis(
         _curves(students, means, drawn),
         _crossings(students, means, log_n, point, crossed),
         _ends(students, means, drawn),
         exponent,
-        collapse_scores(students, exponents, draws, refit=lambda drawn: _slopes(students, log_crossings(drawn, log_n))[0]),
+        pd.concat([frame for frame in scores if len(frame)] or scores[:1], ignore_index=True),
     )
 
 

@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 
 def scaling_sentence(analysis: ScalingAnalysis) -> str:
-    """Say from how many samples on students generalize, how that grows with their parameters and how well the curves collapse."""
+    """Say from how many samples on students generalize, and how that grows with their parameters."""
     rows = _rows(analysis.crossings)
     if not rows:
         return NO_SCALING
@@ -41,9 +41,9 @@ def scaling_sentence(analysis: ScalingAnalysis) -> str:
     if not found:
         return f"E_mem and E_gen do not cross within the values of N measured: {_join(others)}."
     ends = found if len(found) == 1 else [found[0], found[-1]]
-    stated = [f"N* = {row['crossing']:,.0f} ({_samples(row)}) samples for {row['size']}" for row in ends]
+    stated = [f"N* = {row['crossing']:,.0f} ({_samples(row)}) samples on for {row['size']}" for row in ends]
     more = f"; {_join(others)}" if others else ""
-    return f"Students change from memorizing to generalizing at {_join(stated)}{more}; {_exponent(analysis)}."
+    return f"Students generalize instead of memorizing from {_join(stated)}{more}; {_exponent(analysis)}."
 
 
 def dynamics_sentence(analysis: DynamicsAnalysis) -> str:
@@ -74,8 +74,9 @@ def bias_variance_sentence(analysis: BiasVarianceAnalysis) -> str:
     cells = f"{len(rows)} combinations" if len(rows) > 1 else "1 combination"
     worst = max(row["residual"] for row in rows)
     exact = f"; bias² + variance misses E_gen² by up to {worst:.1g} of it" if worst > IDENTITY else ""
-    lead = f"Of {cells} of size and N the larger part of E_gen² is {_join(said)} (variance's share: {_join(shares)})"
-    return f"{lead}{_trend(_rows(analysis.trends))}{exact}."
+    parts = f"of {cells} of size and N the larger part of E_gen² is {_join(said)} (variance's share: {_join(shares)})"
+    trend = _trend(_rows(analysis.trends))
+    return f"{f'{trend}; {parts}' if trend else f'O{parts[1:]}'}{exact}."
 
 
 def trade_off_sentence(frame: pd.DataFrame, cost: str, error: str, cost_name: str, name: str = "student") -> str:
@@ -95,13 +96,9 @@ def _exponent(analysis: ScalingAnalysis) -> str:
     fitted = analysis.exponent
     if math.isnan(fitted.value):
         return "an exponent needs two sizes that cross"
-    paper = "contains" if fitted.ci_low <= PAPER_EXPONENT <= fitted.ci_high else "excludes"
+    paper = "lies within" if fitted.ci_low <= PAPER_EXPONENT <= fitted.ci_high else "lies outside"
     edge = ", perhaps too narrow since some resampled crossings leave the grid" if fitted.clamped > 0.05 else ""
-    text = f"N* grows as parameters^{fitted.value:.2f} ({fitted.ci_low:.2f} to {fitted.ci_high:.2f}, which {paper} the paper's 1/2{edge})"
-    scores = {row["kind"]: row for row in _rows(analysis.collapse) if not math.isnan(row["score"])}
-    kinds = {"fitted": "that exponent", "paper": "1/2"}
-    stated = [f"with {name} {_percent(scores[kind], 'score', 'ci')}" for kind, name in kinds.items() if kind in scores]
-    return f"{text}, and rescaling N removes {_join(stated)} of the variance of E_gen between sizes" if stated else text
+    return f"N* grows as parameters^{fitted.value:.2f} ({fitted.ci_low:.2f} to {fitted.ci_high:.2f}; the paper's 1/2 {paper}{edge})"
 
 
 def _evidence(verdict: str, rows: list[Row]) -> str:
@@ -129,7 +126,7 @@ def _trend(trends: list[Row]) -> str:
         said = [f"{word} at {directions.count(word)} of {len(directions)} N" for word in ("falls", "rises") if word in directions]
         if directions:
             parts.append(f"{name} {_join(said) if said else 'shows no clear change'}")
-    return f"; from the smallest to the largest size {_join(parts)}" if parts else ""
+    return f"From the smallest to the largest size {_join(parts)}" if parts else ""
 
 
 def _samples(row: Row) -> str:

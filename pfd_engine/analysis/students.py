@@ -37,12 +37,17 @@ def parameters_by_size(measurements: pd.DataFrame) -> dict[str, float]:
     return {str(size): float(count) for size, count in known.items()}
 
 
+def whole_numbers(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Return a copy whose named columns are integers: with gaps elsewhere, a database returns counts as floating-point numbers."""
+    return frame.astype(dict.fromkeys(columns, np.int64))
+
+
 def usable(distances: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that can be analyzed: known student, finite distances, the last where a row is there twice.
 
     Raises ValueError where students were measured on different numbers of noises, since then they are not paired.
     """
-    rows = distances.dropna(subset=["size", "num_samples", "student_seed", "step"])
+    rows = whole_numbers(distances.dropna(subset=["size", "num_samples", "student_seed", "step"]), "num_samples", "student_seed", "step")
     finite = np.array([bool(np.isfinite(np.asarray(squared, dtype=np.float64)).all()) for squared in rows["squared"]], dtype=bool)
     rows = rows[finite].drop_duplicates(["size", "num_samples", "student_seed", "step", "metric"], keep="last")
     counts = sorted({len(squared) for squared in rows["squared"]})
@@ -89,9 +94,10 @@ def seed_means(measurements: pd.DataFrame, metric: str) -> pd.DataFrame:
     columns = ["size", "parameters", "num_samples", "step", "band", "value", "ci_low", "ci_high", "seeds"]
     rows = measurements[(measurements["metric"] == metric) & measurements["student_seed"].notna() & measurements["value"].notna()]
     keys = ["size", "num_samples", "step", "band"]
-    rows = rows.drop_duplicates([*keys, "student_seed"], keep="last")
+    rows = rows.dropna(subset=["size", "num_samples", "step"]).drop_duplicates([*keys, "student_seed"], keep="last")
     if rows.empty:
         return pd.DataFrame(columns=columns)
+    rows = whole_numbers(rows, "num_samples", "step")
     groups = rows.groupby(keys, dropna=False, sort=False)
     frame = groups.agg(
         parameters=("parameters", "first"), value=("value", "mean"), spread=("value", "std"), seeds=("value", "size")

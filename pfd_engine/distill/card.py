@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+NOT_MEASURED = "Its errors have not been measured yet."
+
 
 @dataclass(frozen=True)
 class CardFacts:
@@ -54,7 +56,7 @@ A student with {facts.parameters:,} parameters, distilled from `{facts.teacher}`
 def _errors(evaluations: Sequence[Mapping[str, Any]]) -> str:
     """Return a table with a row an evaluation, and the note on coupling where it belongs."""
     if not evaluations:
-        return "Its errors have not been measured yet.\n"
+        return f"{NOT_MEASURED}\n"
     first = evaluations[0]
     lines = [
         f"Measured over {first['num_noises']:,} noises ({first['descriptor']}, against the teacher with {first['solver']}); "

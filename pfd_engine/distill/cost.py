@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pfd_engine.adapters._own_networks import DiTOptions
 from pfd_engine.cost import STARTUP_SECONDS, Model
 from pfd_engine.distill.ladders import Rung, find_rung
+from pfd_engine.distill.objectives import ObjectivePreset
 from pfd_engine.distill_config import DistillConfig
 from pfd_engine.solvers import SOLVERS
 
 TRAINING_FLOPS = {"cpu": 5e10, "cuda": 2e13}
 STEP_SECONDS = {"cpu": 5e-4, "cuda": 2e-3}  # beside the arithmetic, for each forward pass of a network
+GROUPED_FLOPS, GROUPED_STEP_SECONDS = {"cpu": 7e10, "cuda": 2e13}, {"cpu": 2e-4, "cuda": 3e-4}  # trained together: for each student
 EVALUATIONS_OF_FEW_STEPS = 3
 
 
@@ -48,8 +50,6 @@ def estimate(config: DistillConfig, shape: Sequence[int], teacher: Model) -> Dis
     student_flops, teacher_flops = flops_per_call(rung, shape), teacher.flops_per_call
     calls = SOLVERS[config.solver].network_calls(config.solver_steps)
 
-    passes = preset.student_passes + preset.teacher_passes
-    step_flops = batch * (preset.student_passes * student_flops + preset.teacher_passes * teacher_flops)
     student_calls = (config.student_steps or preset.student_steps or 1) if preset.few_step else calls
     evaluations = EVALUATIONS_OF_FEW_STEPS if preset.few_step else 1
     evaluation_flops = config.num_noises * (calls * teacher_flops + evaluations * student_calls * student_flops)
@@ -60,9 +60,22 @@ def estimate(config: DistillConfig, shape: Sequence[int], teacher: Model) -> Dis
         images_seen=steps * batch,
         training_set_calls=num_samples * calls,
         training_set_seconds=num_samples * calls * teacher_flops / rate,
-        training_seconds=steps * (STEP_SECONDS[kind] * passes + step_flops / rate),
+        training_seconds=steps * step_seconds(preset, student_flops, teacher_flops, batch, kind),
         evaluation_seconds=evaluation_flops / rate,
     )
+
+
+def step_seconds(
+    preset: ObjectivePreset, student_flops: float, teacher_flops: float, batch_size: int, kind: str, *, together: bool = False
+) -> float:
+    """Return the seconds of one training step of one student on a device of a kind, cpu (one core) or cuda; the flops are for one call.
+
+    `together`: as one of several small students that are trained in one batched pass.
+    """
+    flops = batch_size * (preset.student_passes * student_flops + preset.teacher_passes * teacher_flops)
+    if together:
+        return GROUPED_STEP_SECONDS[kind] + flops / GROUPED_FLOPS[kind]
+    return STEP_SECONDS[kind] * (preset.student_passes + preset.teacher_passes) + flops / TRAINING_FLOPS[kind]
 
 
 def flops_per_call(rung: Rung, shape: Sequence[int]) -> float:

@@ -95,9 +95,11 @@ class OneByOne:
 
     def load(self, path: Path) -> int | None:
         """Go on from a saved state and return what `save` was told was measured; None, and nothing changed, where there is none."""
-        found = load_state(path)
-        if found is None or not all(trainer.load(self._path(path, index)) for index, trainer in enumerate(self.trainers)):
-            return None
+        found, files = load_state(path), [self._path(path, index) for index in range(len(self.trainers))]
+        if found is None or any(load_state(file) is None for file in files):
+            return None  # before any trainer has moved
+        if not all(trainer.load(file) for trainer, file in zip(self.trainers, files, strict=True)):
+            raise RunError(f"the checkpoints beside {path} are of another training: remove them and start the sweep again")
         values = found[1]
         self.seconds = values["seconds"]
         self.diverged = {index: at for index, at in enumerate(values["diverged"]) if at >= 0}

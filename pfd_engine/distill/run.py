@@ -19,10 +19,11 @@ from pfd_engine.adapters.own import CARD_FILE, CONFIG_FILE, OwnConfig, save_deno
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.devices import resolve_device
 from pfd_engine.distill.card import CardFacts, write_card
+from pfd_engine.distill.checks import check_memory, check_output, check_samples
 from pfd_engine.distill.ladders import Rung, find_rung
 from pfd_engine.distill.objectives import make_objective
 from pfd_engine.distill.objectives.objective import Objective
-from pfd_engine.distill.setup import check_memory, check_output, initial_network, relative_reference, train_config
+from pfd_engine.distill.setup import free_memory, initial_network, relative_reference, train_config
 from pfd_engine.distill.train_config import TrainConfig, log_spaced_steps
 from pfd_engine.distill.trainer import Trainer
 from pfd_engine.distill_config import DistillConfig
@@ -32,7 +33,7 @@ from pfd_engine.evaluation_report import Event, checkpoint_event, training_set_e
 from pfd_engine.flow_maps import SolverMap
 from pfd_engine.references import FolderReference, parse_reference
 from pfd_engine.runs import replace_file
-from pfd_engine.training_set_files import TrainingSetDescription, check_size, describe_samples
+from pfd_engine.training_set_files import TrainingSetDescription, describe_samples
 from pfd_engine.training_sets import TrainingSet, draw_samples
 from pfd_engine.workspace import Workspace
 
@@ -65,12 +66,8 @@ def prepare(config: DistillConfig, workspace: Workspace, report: Report) -> Dist
     objective = make_objective(config.objective, **options)
     objective.check(training)
     num_samples = config.num_samples or config.preset.num_samples
-    try:
-        check_size(num_samples, teacher.shape)
-    except ValueError:
-        raise InputError(f"number of samples is {num_samples:,}, too many for this shape: give fewer", "num_samples") from None
-    networks = 2 if config.objective == "distribution-matching" else 1
-    check_memory(rung, teacher.shape, training.batch_size, num_samples, device, networks)
+    check_samples(num_samples, teacher.shape)
+    check_memory(config, rung, teacher.shape, free_memory(device), str(device))
     check_output(config.output)
     network, initialized = initial_network(config, rung, teacher, training)
     return Distillation(config, workspace, rung, teacher_map, training, objective, network.to(device), initialized, num_samples)
@@ -242,6 +239,8 @@ class Distillation:
         for event in evaluation.run(run_id):
             if event["type"] == "result":
                 result = event["result"]
+            elif event["type"] == "warning" and not main:
+                yield {**event, "message": f"with {steps} of its own steps: {event['message']}"}
             elif event["type"] in kept and not (event["type"] == "checkpoint" and event["role"] == "teacher"):
                 yield event
         return result

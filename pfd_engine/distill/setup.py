@@ -1,11 +1,9 @@
-"""What a distillation is made of before it starts: training settings for this teacher, initial weights, room in memory and on disk."""
+"""What a distillation is made of before it starts: training settings for this teacher, initial weights, free memory."""
 
 from __future__ import annotations
 
 import copy
-import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ import torch
 from torch import nn
 
 from pfd_engine.adapters import LoadedDenoiser
-from pfd_engine.adapters.own import CONFIG_FILE
 from pfd_engine.distill.ladders import Rung
 from pfd_engine.distill.train_config import TrainConfig, check_device
 from pfd_engine.distill_config import DistillConfig
@@ -24,7 +21,6 @@ from pfd_engine.references import FolderReference, parse_reference
 
 NOISE_LEVELS = {"mlp": (0.0, 1.4), "unet": (-1.2, 1.2), "dit": (-1.2, 1.2)}  # mean and deviation of ln sigma (MATH: section 5)
 SIGMA_DATA = 0.5
-GIB = 2**30
 
 
 def train_config(config: DistillConfig, rung: Rung, teacher: LoadedDenoiser, device_type: str) -> TrainConfig:
@@ -82,28 +78,9 @@ def initial_network(config: DistillConfig, rung: Rung, teacher: LoadedDenoiser, 
     return network, "the teacher's"
 
 
-def check_memory(rung: Rung, shape: Sequence[int], batch_size: int, num_samples: int, device: torch.device, networks: int = 1) -> None:
-    """Raise InputError where training would not fit into the memory that is free now; `networks` counts those trained side by side."""
-    needed = networks * rung.training_bytes(shape, batch_size) + 4 * num_samples * math.prod(shape)
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    if needed > free:
-        raise InputError(
-            f"size {rung.name} with batches of {batch_size} needs about {needed / GIB:.3g} GiB to train but {free / GIB:.3g} GiB of memory "
-            f"are free on {device}: choose a smaller size or batch size",
-            "size",
-        )
-
-
-def check_output(output: str | None) -> None:
-    """Raise InputError where the folder for the student holds something else, or cannot be made."""
-    if output is None:
-        return
-    folder = Path(output).expanduser().absolute()
-    parent = next((path for path in (folder, *folder.parents) if path.exists()), folder)
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"output is {output} but {parent} is no folder that can be written: choose another", "output")
-    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
-        raise InputError(f"output is {output}, which exists and is no checkpoint: choose another folder, or empty this one", "output")
+def free_memory(device: torch.device) -> int:
+    """Return the memory that is free on a device now, in bytes."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def relative_reference(reference: str, revision: str, folder: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
@@ -99,6 +100,7 @@ def execute(work: Work, tasks: Sequence[Any], processes: int) -> Generator[tuple
 
 def _child(connection: Connection, work: Work, task: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
     try:
         for events in work(task):
             connection.send(events)
@@ -115,4 +117,13 @@ def _child(connection: Connection, work: Work, task: Any) -> None:
             outcome = Outcome("the disk is full: free space and start the sweep again, which goes on from here", fatal=True)
         else:
             outcome = Outcome(f"unexpected error ({type(error).__name__})", traceback.format_exc())
-    connection.send(outcome)
+    with suppress(OSError):
+        connection.send(outcome)
+
+
+def _end_with_the_driver() -> None:
+    """End this process as soon as the driver is gone, so that it never works beside its successor."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)

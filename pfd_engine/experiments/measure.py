@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -29,9 +30,13 @@ LOSS_SEED = HELD_OUT_SEEDS.stop - 1
 
 @dataclass
 class Measured:
-    """One student at one step: tallies of E_gen, E_mem and E_emp, how many images were memorized (None: N = 1), losses, end points."""
+    """One student at one step: tallies of E_gen, E_mem and E_emp, how many images were memorized (None: N = 1), losses, end points.
+
+    A student whose numbers are not all finite is not `sound`, and has no tallies that are worth a look.
+    """
 
     tallies: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in ("E_gen", "E_mem", "E_emp")})
+    sound: bool = True
     memorized: int | None = 0
     train_loss: float = 0.0
     held_out_loss: float = 0.0
@@ -74,17 +79,19 @@ class Ruler:
         losses = self._losses(denoiser, sigma_data, p_mean, p_std)
         for found, (train, held_out) in zip(measured, losses, strict=True):
             found.train_loss, found.held_out_loss = train, held_out
-            if self.basis is not None:
+            found.sound &= math.isfinite(train) and math.isfinite(held_out)
+            if self.basis is not None and found.sound:
                 found.bands = self._bands(found)
         return measured
 
     def _add(self, found: Measured, images: Tensor, samples: Tensor, number: int, empirical: Tensor) -> None:
         block, teacher, student = self.blocks[number], self.features[number], self._features(images)
         if not student.isfinite().all():
-            student = torch.full_like(student, torch.nan)
-        else:
-            found.tallies["E_gen"].add(pair_block(block, teacher, student))
-            found.tallies["E_mem"].add(pair_block(block, student, empirical))
+            found.sound = False
+        if not found.sound:
+            return
+        found.tallies["E_gen"].add(pair_block(block, teacher, student))
+        found.tallies["E_mem"].add(pair_block(block, student, empirical))
         found.tallies["E_emp"].add(pair_block(block, teacher, empirical))
         if found.memorized is not None:
             distances, _ = nearest_samples(images, samples.to(images.device))

@@ -1,11 +1,9 @@
-"""What a sweep is: a checked spec, from a TOML file or a form, and the list of students that it means."""
+"""What a sweep is: a checked spec, and the list of students that it means. Specs in files: `spec_files.py`."""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -17,15 +15,16 @@ from pfd_engine.distill.train_config import ALONE, LARGEST_EMA_WIDTH, log_spaced
 from pfd_engine.errors import InputError
 from pfd_engine.noise_ranges import EVALUATION_SEEDS, TRAINING_SEEDS
 from pfd_engine.references import parse_reference
-from pfd_engine.run_config import Reference, RunConfig, device_name
+from pfd_engine.run_config import FieldError, Reference, RunConfig, device_name
 from pfd_engine.solvers import SOLVERS
 from pfd_engine.training_set_files import MAX_SAMPLES
 
-SPECS = Path(__file__).resolve().parent / "specs"
 MAX_STUDENTS, MAX_TRAINING_STEPS = 4096, 10**7
-MAX_SPEC_BYTES = 2**18
 
 Experiment = Literal["scaling", "training-dynamics", "bias-variance"]
+Whole = Annotated[int, Field(strict=True)]  # in a TOML file true is no 1, and "10" no 10
+Number = Annotated[float, Field(strict=True)]
+Switch = Annotated[bool, Field(strict=True)]
 
 
 class TrainingOptions(BaseModel):
@@ -36,21 +35,21 @@ class TrainingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    batch_size: Annotated[Whole, Field(ge=1, le=65536)] = 128
+    learning_rate: Annotated[Number, Field(gt=0, le=10)] = 1e-3
+    warmup_steps: Annotated[Whole, Field(ge=0)] = 0
     schedule: Literal["constant", "cosine"] = "constant"
     ema: Literal["exponential", "power"] = "exponential"
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    ema_width: Annotated[float, Field(gt=0, le=LARGEST_EMA_WIDTH)] = 0.05
-    p_mean: Annotated[float | None, Field(ge=-10, le=10)] = None
-    p_std: Annotated[float | None, Field(gt=0, le=10)] = None
-    sigma_data: Annotated[float | None, Field(ge=1e-3, le=1e3)] = None
-    clip_norm: Annotated[float | None, Field(gt=0)] = None
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    flips: bool = False
+    ema_decay: Annotated[Number, Field(ge=0, lt=1)] = 0.999
+    ema_width: Annotated[Number, Field(gt=0, le=LARGEST_EMA_WIDTH)] = 0.05
+    p_mean: Annotated[Number | None, Field(ge=-10, le=10)] = None
+    p_std: Annotated[Number | None, Field(gt=0, le=10)] = None
+    sigma_data: Annotated[Number | None, Field(ge=1e-3, le=1e3)] = None
+    clip_norm: Annotated[Number | None, Field(gt=0)] = None
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    flips: Switch = False
     precision: Literal["float32", "bfloat16"] = "float32"
-    compile: bool = False
+    compile: Switch = False
 
 
 class EvaluationOptions(BaseModel):
@@ -58,10 +57,10 @@ class EvaluationOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    num_noises: Annotated[int, Field(ge=2, le=EVALUATION_SEEDS.stop)] = 1024
-    seed: Annotated[int, Field(ge=0, lt=EVALUATION_SEEDS.stop)] = 0
+    num_noises: Annotated[Whole, Field(ge=2, le=EVALUATION_SEEDS.stop)] = 1024
+    seed: Annotated[Whole, Field(ge=0, lt=EVALUATION_SEEDS.stop)] = 0
     solver: str = "heun"
-    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 18
+    steps: Annotated[Whole, Field(ge=1, le=MAX_STEPS)] = 18
     descriptor: str = "pixel"
 
     @model_validator(mode="after")
@@ -112,16 +111,16 @@ class SweepConfig(RunConfig):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")]
     teacher: Reference
     sizes: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
-    num_samples: Annotated[tuple[int, ...], Field(min_length=1, max_length=64)]
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1, max_length=256)] = (0, 1, 2)
+    num_samples: Annotated[tuple[Whole, ...], Field(min_length=1, max_length=64)]
+    seeds: Annotated[tuple[Annotated[Whole, Field(ge=0, lt=2**31)], ...], Field(min_length=1, max_length=256)] = (0, 1, 2)
     objective: Literal["samples", "denoiser"] = "samples"
     sets: Literal["nested", "disjoint"] = "nested"
-    steps: Annotated[int, Field(ge=1, le=MAX_TRAINING_STEPS)] = 6000
-    checkpoints: Annotated[int, Field(ge=1, le=200)] = 1
-    first_checkpoint: Annotated[int, Field(ge=1)] = 100
-    group_size: Annotated[int, Field(ge=1, le=256)] = 9
-    together: bool = True
-    keep_students: bool = True
+    steps: Annotated[Whole, Field(ge=1, le=MAX_TRAINING_STEPS)] = 6000
+    checkpoints: Annotated[Whole, Field(ge=1, le=200)] = 1
+    first_checkpoint: Annotated[Whole, Field(ge=1)] = 100
+    group_size: Annotated[Whole, Field(ge=1, le=256)] = 9
+    together: Switch = True
+    keep_students: Switch = True
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
     device: str = "auto"
@@ -163,23 +162,25 @@ class SweepConfig(RunConfig):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.num_students > MAX_STUDENTS:
-            raise ValueError(
-                f"the sweep means {self.num_students:,} students: {MAX_STUDENTS:,} at most, so drop sizes, seeds or values of N"
+            raise FieldError(
+                f"the sweep means {self.num_students:,} students: {MAX_STUDENTS:,} at most, so drop sizes, seeds or values of N", "seeds"
             )
         if self._block * (max(self.seeds) + 1) > len(TRAINING_SEEDS):
-            raise ValueError("the training sets do not fit into the training seeds [2^30, 2^31): lower N or the seeds")
+            raise FieldError("the training sets do not fit into the training seeds [2^30, 2^31): lower N or the seeds", "num_samples")
         if self.checkpoints > 1 and self.first_checkpoint >= self.steps:
-            raise ValueError(f"first_checkpoint is {self.first_checkpoint}: give a step below the last, {self.steps}")
+            raise FieldError(f"first checkpoint is {self.first_checkpoint}: give a step below the last, {self.steps}", "first_checkpoint")
         if self.experiment == "bias-variance" and len(self.seeds) < 2:
-            raise ValueError("bias and variance need at least 2 seeds: add some")
+            raise FieldError("bias and variance need at least 2 seeds: add some", "seeds")
         if self.training.warmup_steps >= self.steps:
-            raise ValueError(f"warmup_steps is {self.training.warmup_steps} of {self.steps} steps: give fewer")
+            raise FieldError(
+                f"warmup steps in [training] is {self.training.warmup_steps} of {self.steps} steps: give fewer", "training.warmup_steps"
+            )
         if self.together and self.objective != "samples":
-            raise ValueError(f"objective is {self.objective}, which students are taught one by one: set together to false")
+            raise FieldError(f"objective is {self.objective}, which students are taught one by one: set together to false", "together")
         if self.together and (wide := [size for size in self.sizes if find_rung(size).family != "mlp"]):
-            raise ValueError(f"size {wide[0]} is trained one by one: set together to false")
+            raise FieldError(f"size {wide[0]} is trained one by one: set together to false", "together")
         if self.together and (special := [n for n, default in ALONE.items() if getattr(self.training, n) != default]):
-            raise ValueError(f"{special[0]} is set, which students trained together cannot have: set together to false")
+            raise FieldError(f"{special[0]} is set, which students trained together cannot have: set together to false", "together")
         return self
 
     @property
@@ -201,6 +202,15 @@ class SweepConfig(RunConfig):
         if self.sets == "disjoint":
             start += sum(self.num_samples[: self.num_samples.index(num_samples)])
         return range(start, start + num_samples)
+
+    def drawn(self) -> list[range]:
+        """Return the training seeds that are drawn, each once: the longest set of every block."""
+        longest: dict[int, range] = {}
+        for num_samples in self.num_samples:
+            for seed in self.seeds:
+                samples = self.samples_of(num_samples, seed)
+                longest[samples.start] = max(samples, longest.get(samples.start, samples), key=len)
+        return list(longest.values())
 
     def students(self) -> Iterator[Student]:
         """Yield all students, by size, then N, then seed."""
@@ -225,37 +235,9 @@ class SweepConfig(RunConfig):
 
     def command(self) -> str:
         """Return the command line that runs the same sweep: its spec by name where it is a bundled one, else by file."""
-        for name in bundled_specs():
-            try:
-                if load_spec(name) == self:
-                    return f"python -m pfd_engine sweep {name}"
-            except InputError:
-                continue
-        return f"python -m pfd_engine sweep ./{self.name}.toml"
+        from pfd_engine.experiments.spec_files import name_of
 
-
-def bundled_specs() -> list[str]:
-    """Return the names of the specs that come with the engine."""
-    return sorted(path.stem for path in SPECS.glob("*.toml"))
-
-
-def load_spec(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> SweepConfig:
-    """Read a bundled spec by its name, or a TOML file by a path that ends in `.toml`; raises InputError with one sentence."""
-    bundled = SPECS / f"{name_or_path}.toml"
-    path = bundled if name_or_path in bundled_specs() else Path(name_or_path).expanduser()
-    if path != bundled and path.suffix != ".toml":
-        raise InputError(f"spec is {name_or_path[:80]!r}: name one of {', '.join(bundled_specs())}, or a file that ends in .toml", "spec")
-    try:
-        if path.stat().st_size > MAX_SPEC_BYTES:
-            raise InputError(f"{path} is larger than a spec can be ({MAX_SPEC_BYTES // 1024} KiB): name another file", "spec")
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read ({getattr(error, 'strerror', None) or 'no UTF-8 text'}): name another file", "spec"
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is no valid TOML ({error}): correct it", "spec") from None
-    return SweepConfig.parse(values | dict(overrides or {}))
+        return f"python -m pfd_engine sweep {name_of(self) or f'./{self.name}.toml'}"
 
 
 def _unique(what: str, values: tuple[Any, ...]) -> tuple[Any, ...]:

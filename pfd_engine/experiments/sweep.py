@@ -12,12 +12,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from pfd_engine.cost import Model
 from pfd_engine.devices import resolve_device
+from pfd_engine.distill.checks import check_samples
 from pfd_engine.distill.ladders import find_rung
-from pfd_engine.distill.setup import check_memory
-from pfd_engine.errors import Cancelled, RunError
-from pfd_engine.evaluation_report import checkpoint_event
+from pfd_engine.distill.setup import free_memory
+from pfd_engine.distill.train_config import check_device
+from pfd_engine.errors import Cancelled, InputError, RunError
+from pfd_engine.evaluation_report import checkpoint_event, described
 from pfd_engine.executors.local import Outcome, available_processes, execute
+from pfd_engine.experiments.cost import check_memory
 from pfd_engine.experiments.spec import SweepConfig
 from pfd_engine.experiments.tasks import Setting, Task, run_task, train_config
 from pfd_engine.provenance import provenance
@@ -30,17 +34,25 @@ DONE = "group_done"
 
 def prepare(config: SweepConfig, workspace: Workspace, report: Callable[[Event], None] | None = None) -> Sweep:
     """Load and check what every task needs; raises InputError with one sentence for what cannot start."""
-    device = str(resolve_device(config.device))
+    device = resolve_device(config.device)
     report = report or (lambda event: None)
     report({"type": "progress", "phase": "load", "done": 0, "total": 1, "unit": "models"})
-    setting = Setting.open(config, workspace.cache / "endpoints", device)
-    shape = tuple(setting.teacher.shape)
+    try:
+        setting = Setting.open(config, workspace.cache / "endpoints", str(device))
+    except InputError as error:
+        error.field = error.field or "teacher"
+        raise
+    teacher, shape = setting.teacher, tuple(setting.teacher.shape)
     for size in config.sizes:
-        rung = find_rung(size)
-        rung.check_shape(shape)
-        train_config(config, setting.teacher, size)
-        check_memory(rung, shape, config.training.batch_size, max(config.num_samples), setting.measuring.device, config.students_at_once)
-    return Sweep(config, workspace, setting, device)
+        find_rung(size).check_shape(shape)
+        check_device(train_config(config, teacher, size), device.type)
+    for num_samples in config.num_samples:
+        check_samples(num_samples, shape)
+    if config.training.flips and len(shape) != 3:
+        raise InputError("flips mirror images, but the teacher makes none: leave them out", "training.flips")
+    model = Model(teacher.num_parameters, shape, teacher.family)
+    check_memory(config, shape, model, available_processes(), free_memory(device), str(device))
+    return Sweep(config, workspace, setting, str(device))
 
 
 @dataclass
@@ -65,7 +77,9 @@ class Sweep:
             progress.reached(str(group_id), self.config.steps)
         waiting = [group for group in groups if group.id not in finished]
         failed: dict[str, str] = {}
-        processes = 1 if self.device.startswith("cuda") else max(1, min(available_processes(), len(waiting)))
+        diverged = {str(event["diverged"]) for event in run.events("warning") if event.get("diverged")}
+        # Not by how many groups wait: with other threads a group that goes on would end with other digits.
+        processes = 1 if self.device.startswith("cuda") else max(1, min(available_processes(), len(groups)))
         threads = max(1, available_processes() // processes)
         tasks = [Task(self.config, group, self.workspace.cache / "endpoints", run.path, self.device, threads) for group in waiting]
         yield progress.event()
@@ -90,21 +104,19 @@ class Sweep:
                     elif event["type"] == "retry":
                         yield {"type": "warning", "message": f"group {group.id} is tried again: {event['message']}"}
                     else:
+                        diverged |= {event["diverged"]} if event.get("diverged") else set()
                         yield event
-        if len(failed) == len(groups):
-            raise RunError(f"no student could be trained: {next(iter(failed.values()))}")
-        yield {"type": "result", "result": self._result(run_id, failed, time.monotonic() - started)}
+        result = self._result(run_id, failed, sorted(diverged), time.monotonic() - started)
+        if result["students"] == 0:
+            raise RunError(f"no student could be trained: {next(iter(failed.values()), 'the numbers of all were not finite')}")
+        yield {"type": "result", "result": result}
 
     def _draw(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """Draw every training set once, into the cache, so that no two tasks compute the same samples."""
-        longest: dict[int, range] = {}
-        for student in self.config.students():
-            known = longest.get(student.samples.start)
-            if known is None or len(student.samples) > len(known):
-                longest[student.samples.start] = student.samples
-        total = sum(map(len, longest.values()))
+        drawn = self.config.drawn()
+        total = sum(map(len, drawn))
         done = 0
-        for seeds in longest.values():
+        for seeds in drawn:
             if should_stop():
                 raise Cancelled("the sweep was cancelled")
             yield {"type": "progress", "phase": "training sets", "done": done, "total": total, "unit": "samples"}
@@ -122,17 +134,16 @@ class Sweep:
         message = f"group {group_id} failed twice and is left out: {outcome.error}"
         yield {"type": "warning", "message": message} | ({"details": outcome.details} if outcome.details else {})
 
-    def _result(self, run_id: str, failed: dict[str, str], seconds: float) -> Event:
-        from pfd_engine.evaluation_report import described
-
+    def _result(self, run_id: str, failed: dict[str, str], diverged: list[str], seconds: float) -> Event:
         config = self.config
-        lost = sum(len(group.students) for group in config.groups() if group.id in failed)
+        lost = {student.name for group in config.groups() if group.id in failed for student in group.students}
         return {
             "experiment": config.experiment,
             "name": config.name,
             "teacher": described(self.setting.measuring),
-            "students": config.num_students - lost,
+            "students": config.num_students - len(lost.union(diverged)),
             "failed": failed,
+            "diverged": diverged,
             "seconds": seconds,
             "run_id": run_id,
         } | provenance(self.setting.measuring.device)

@@ -111,7 +111,7 @@ def run_task(task: Task) -> Iterator[list[Event]]:
             continue
         yield from _train(cohort, until, task.group.id, state, known)
         last = ruler.measure(cohort.all_denoisers(), training.sigma_data, training.p_mean, training.p_std)
-        yield _measurements(rows, cohort, task.group, last, until)
+        yield _measurements(rows, cohort, task.group, last, until, known)
         known = until
         cohort.save(state, known)
     yield _endings(rows, ruler, task.group, cohort, last)
@@ -160,18 +160,23 @@ def _train(cohort: StudentGroup | OneByOne, until: int, group_id: str, state: Pa
             cohort.save(state, measured)
 
 
-def _measurements(rows: Rows, cohort: StudentGroup | OneByOne, about: Group, measured: list[Measured], step: int) -> list[Event]:
+def _measurements(
+    rows: Rows, cohort: StudentGroup | OneByOne, about: Group, measured: list[Measured], step: int, before: int
+) -> list[Event]:
+    """Return the rows of a step; a student found at it, or since the step `before`, to have diverged has none from there on."""
     events: list[Event] = []
     seconds = cohort.seconds / len(measured)
     for index, (student, found) in enumerate(zip(about.students, measured, strict=True)):
-        if index in cohort.diverged:
-            message = (
-                f"{student.name}: the training loss was not finite at step {cohort.diverged[index]}, so this student is left out: lower "
-                f"the learning rate {rows.config.training.learning_rate:g}"
-            )
-            events.append({"type": "warning", "message": message})
-        else:
+        if not found.sound:
+            cohort.diverged.setdefault(index, step)
+        if index not in cohort.diverged:
             events += rows.of_student(student, found, step, seconds)
+        elif cohort.diverged[index] > before:
+            message = (
+                f"{student.name}: its numbers were not finite at step {cohort.diverged[index]}, so this student is left out: lower the "
+                f"learning rate {rows.config.training.learning_rate:g}"
+            )
+            events.append({"type": "warning", "message": message, "diverged": student.name})
     return events
 
 

@@ -6,7 +6,7 @@ a function beside it makes that frame.
 
 from pfd_engine.figures.bias_variance import parts, parts_frame
 from pfd_engine.figures.dynamics import bands, bands_frame, dynamics, dynamics_frame
-from pfd_engine.figures.evaluation import convergence, histogram
+from pfd_engine.figures.evaluation import convergence, histogram, training_curve
 from pfd_engine.figures.scaling import scaling, scaling_frame
 from pfd_engine.figures.style import COLORS, CONFIG
 from pfd_engine.figures.trade_offs import COSTS, trade_offs
@@ -26,4 +26,5 @@ __all__ = [
     "scaling",
     "scaling_frame",
     "trade_offs",
+    "training_curve",
 ]

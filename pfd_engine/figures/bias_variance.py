@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from pfd_engine.figures.style import COLORS, finish, transparent
+from pfd_engine.figures.style import COLORS, count, finish, transparent
 
 PARTS = {"bias2": ("bias²", "bias"), "variance": ("variance", "variance")}
 LABELS = {"size": "Student size (parameters)", "num_samples": "Training samples N"}
@@ -25,7 +25,7 @@ def parts(frame: pd.DataFrame, along: str) -> go.Figure:
     The variance starts where bias^2 ends, below 0 where that is negative, so that its top is E_gen^2 in any case.
     """
     if along == "size":
-        names = [f"{row['size']}<br>{_count(row['parameters'])}" for row in frame.to_dict("records")]
+        names = [f"{row['size']}<br>{count(row['parameters'])}" for row in frame.to_dict("records")]
     else:
         names = [f"{value:,}" for value in frame["num_samples"]]
     figure = go.Figure()
@@ -61,7 +61,3 @@ def parts(frame: pd.DataFrame, along: str) -> go.Figure:
     figure.update_yaxes(title_text="Squared error E_gen²", rangemode="tozero")
     finish(figure, height=HEIGHT)
     return figure.update_layout(margin_b=72)
-
-
-def _count(parameters: float) -> str:
-    return "" if pd.isna(parameters) else f"{parameters / 1e6:.3g} M" if parameters >= 1e6 else f"{parameters / 1e3:.3g} k"

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from pfd_engine.figures.style import COLORS, NEUTRAL, band, finish, sequence, transparent
+from pfd_engine.figures.style import COLORS, NEUTRAL, band, finish, log_ticks, sequence, transparent
 
 COLUMNS = ["size", "num_samples", "step", "quantity", "value", "ci_low", "ci_high", "seeds", "mark"]
 BANDS = ["size", "num_samples", "step", "band", "value", "ci_low", "ci_high", "seeds"]
@@ -58,7 +58,7 @@ def dynamics(frame: pd.DataFrame, unit: str = "data units") -> go.Figure:
     for mark in frame.loc[frame["mark"] != "", "mark"].unique():
         marker = {"symbol": MARKS[mark], "size": 13, "color": NEUTRAL}
         figure.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name=mark, marker=marker), row=1, col=1)
-    figure.update_xaxes(type="log", dtick=1, minor={"ticks": "outside"})
+    figure.update_xaxes(type="log", **log_ticks(frame["step"]))
     figure.update_xaxes(title_text="Training step (log scale)", row=2, col=1)
     figure.update_yaxes(title_text=f"E_gen ({unit})", row=1, col=1)
     figure.update_yaxes(title_text="Denoising loss", type="log", nticks=5, tickformat=".2~g", row=2, col=1)
@@ -99,7 +99,7 @@ def bands(frame: pd.DataFrame) -> go.Figure:
         customdata=rows[["size", "num_samples", "step", "ci_low", "ci_high"]].to_numpy(dtype=object),
         hovertemplate="step %{x:,}: E_gen² %{y:.3f} [%{customdata[3]:.3f}, %{customdata[4]:.3f}]<extra></extra>",
     )
-    figure.update_xaxes(title_text="Training step (log scale)", type="log", dtick=1, minor={"ticks": "outside"})
+    figure.update_xaxes(title_text="Training step (log scale)", type="log", **log_ticks(frame["step"]))
     figure.update_yaxes(title_text="Squared error E_gen²", rangemode="tozero")
     return finish(figure)
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pfd_engine.figures.style import COLORS, NAMES, NEUTRAL, band, finish, rounded, transparent
 
 
-def convergence(frame: pd.DataFrame, unit: str = "data units") -> go.Figure:
+def convergence(frame: pd.DataFrame, unit: str = "data units", note: str = "") -> go.Figure:
     """Draw each metric's estimate against the number of noises, with its 95 % band.
 
-    `frame` has `metric`, `num_noises`, `value`, `ci_low`, `ci_high` (see `analysis.convergence`).
+    `frame` has `metric`, `num_noises`, `value`, `ci_low`, `ci_high` (see `analysis.convergence`); `note` stands in the plot.
     """
     figure = go.Figure()
     for metric, rows in frame.groupby("metric", sort=False):
@@ -34,13 +34,13 @@ def convergence(frame: pd.DataFrame, unit: str = "data units") -> go.Figure:
     if ticks:  # a tick at the very edge would be left out
         figure.update_xaxes(range=[float(np.log10(ticks[0])) - 0.02, float(np.log10(ticks[-1])) + 0.02])
     figure.update_yaxes(title_text=f"Distance ({unit})", rangemode="tozero")
-    return finish(figure)
+    return finish(figure, note)
 
 
-def histogram(distances: dict[str, NDArray[np.float64]], values: dict[str, float], unit: str = "data units") -> go.Figure:
+def histogram(distances: dict[str, NDArray[np.float64]], values: dict[str, float], unit: str = "data units", note: str = "") -> go.Figure:
     """Draw how the per-noise distances `sqrt(d_m)` are spread, a histogram a metric, with the estimate `values` as a line.
 
-    `distances` maps a metric to its *squared* per-noise distances (M,).
+    `distances` maps a metric to its *squared* per-noise distances (M,); `note` stands in the plot.
     """
     figure = go.Figure()
     roots = {metric: np.sqrt(squared) for metric, squared in distances.items() if len(squared)}
@@ -67,6 +67,24 @@ def histogram(distances: dict[str, NDArray[np.float64]], values: dict[str, float
     figure.update_layout(barmode="overlay", bargap=0)
     figure.update_xaxes(title_text=f"Distance at one noise ({unit})")
     figure.update_yaxes(title_text="Noises (count)")
+    return finish(figure, note)
+
+
+def training_curve(frame: pd.DataFrame) -> go.Figure:
+    """Draw the training loss along the steps, on a logarithmic axis where all of it is positive; `frame` has `step` and `value`."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=frame["step"].to_numpy(),
+        y=rounded(frame["value"].to_numpy()),
+        mode="lines" if len(frame) > 1 else "markers",
+        line={"color": COLORS["student"], "width": 2},
+        hovertemplate="step %{x:,}: %{y:.4g}<extra></extra>",
+        showlegend=False,
+    )
+    figure.update_xaxes(title_text="Training step", rangemode="tozero", separatethousands=True)
+    figure.update_yaxes(title_text="Training loss (mean since the point before)")
+    if len(frame) and (frame["value"] > 0).all() and frame["value"].max() > 3 * frame["value"].min():
+        figure.update_yaxes(type="log")
     return finish(figure)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,26 @@ def band(x: ArrayLike, low: ArrayLike, high: ArrayLike, color: str, opacity: flo
         mode="lines",
         **more,
     )
+
+
+def log_ticks(values: ArrayLike, write: Callable[[float], str] = "{:,.10g}".format) -> dict[str, list[Any]]:
+    """Return ticks at 1, 2 and 5 times powers of ten within the range of positive values (at powers of ten alone over many decades)."""
+    known = np.asarray(values, dtype=np.float64)
+    known = known[np.isfinite(known) & (known > 0)]
+    if not len(known):
+        return {}
+    low, high = known.min() * 0.999, known.max() * 1.001
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [digit * 10.0**power for power in powers for digit in ((1, 2, 5) if len(powers) < 7 else (1,))]
+    ticks = [tick for tick in ticks if low <= tick <= high] or [float(known[0])]
+    return {"tickvals": ticks, "ticktext": [write(tick) for tick in ticks]}
+
+
+def count(number: float) -> str:
+    """Write a number of parameters for an axis: `120 k`, `1.66 M`; nothing where it is not known."""
+    if number != number:
+        return ""
+    return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k" if number >= 1e3 else f"{number:.3g}"
 
 
 def finish(figure: go.Figure, note: str = "", height: int = HEIGHT) -> go.Figure:

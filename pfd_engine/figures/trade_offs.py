@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from pfd_engine.figures.style import NEUTRAL, finish
+from pfd_engine.figures.style import NEUTRAL, count, finish, log_ticks
 
 COSTS = {"network_calls": "network calls", "parameters": "parameters", "seconds": "seconds of training"}
 AXES = {"network_calls": "Network calls a noise", "parameters": "Parameters", "seconds": "Training time (seconds)"}
@@ -46,7 +46,8 @@ def trade_offs(frame: pd.DataFrame, cost: str, unit: str = "data units", note: s
             x=front[cost].to_numpy(), y=front["E_gen"].to_numpy(), mode="markers", name="on the front", hoverinfo="skip",
             marker={"symbol": "circle-open", "size": 17, "color": NEUTRAL, "line": {"width": 2}},
         )  # fmt: skip
-    figure.update_xaxes(title_text=AXES[cost], type="log", dtick="D2" if cost == "network_calls" else None, exponentformat="SI")
+    ticks = log_ticks(frame[cost], count) if cost == "parameters" else log_ticks(frame[cost])
+    figure.update_xaxes(title_text=AXES[cost], type="log", **ticks)
     figure.update_yaxes(title_text=f"PFD to the teacher, E_gen ({unit})", rangemode="tozero")
     return finish(figure, note, HEIGHT)
 

@@ -1,0 +1,103 @@
+"""The models that a page can name: looked up before they are used, and those that come with the product."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from pfd_engine.bundled import bundled_references
+from pfd_engine.errors import InputError
+from pfd_engine.references import FolderReference, parse_reference
+
+if TYPE_CHECKING:
+    from pfd_engine.checkpoint_info import CheckpointInfo
+    from pfd_engine.cost import Model
+
+
+@st.cache_data(ttl=300, max_entries=200, show_spinner=False)
+def inspect_checkpoint(reference: str) -> CheckpointInfo:
+    """Look a checkpoint up, remembered for five minutes; raises InputError."""
+    from pfd_engine import checkpoint_info
+
+    return checkpoint_info.inspect(reference)
+
+
+def inspect_role(role: str, reference: str) -> CheckpointInfo:
+    """Look up the checkpoint of a form's field; raises InputError that names the field."""
+    try:
+        return inspect_checkpoint(reference)
+    except InputError as error:
+        raise InputError(str(error), role) from None
+
+
+@st.cache_data(ttl=300, max_entries=200, show_spinner=False)
+def look_up_training_set(reference: str) -> None:
+    """Raise InputError, beside its field, unless a model or data set of that name is on the Hub; folders are checked elsewhere."""
+    from pfd_engine.hub import resolve
+    from pfd_engine.training_set_files import DESCRIPTION_FILE
+
+    try:
+        if isinstance(parse_reference(reference), FolderReference):
+            return
+        try:
+            resolve(reference, allow=(DESCRIPTION_FILE,), repo_type="model")
+        except InputError:
+            resolve(reference, allow=(DESCRIPTION_FILE,), repo_type="dataset")
+    except InputError as error:
+        raise InputError(str(error), "training_set") from None
+
+
+def model_of(info: CheckpointInfo) -> Model | None:
+    """Return what the cost of a checkpoint depends on; None where its size is not known."""
+    from pfd_engine.cost import Model
+
+    if info.parameters is None:
+        return None
+    return Model(info.parameters, tuple(info.shape or ()), info.family or "", info.few_step, info.steps)
+
+
+def bundled_models() -> dict[str, str]:
+    """Return the models that come with the product and are there, label to reference."""
+    references = bundled_references()._asdict()
+    return {name.replace("_", " "): path for name, path in references.items() if (Path(path) / "config.json").is_file()}
+
+
+def bundled_choices(key: str) -> None:
+    """Draw one button a bundled model that puts its reference into the text field `key`."""
+    models = bundled_models()
+    if not models:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("Bundled:", width="content")
+        for name, reference in models.items():
+            st.button(name, key=f"pick-{name}", type="tertiary", on_click=_fill, args=({key: reference},))
+
+
+def bundled_teacher_choice() -> None:
+    """Draw a button that fills in the bundled teacher."""
+    teacher = bundled_models().get("teacher")
+    if teacher is not None:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption("Try the bundled digits:", width="content")
+            fields = {"teacher": teacher, "teacher_revision": ""}
+            st.button("their teacher", key="pick-teacher", type="tertiary", on_click=_fill, args=(fields,))
+
+
+def bundled_pair_choices() -> None:
+    """Draw one button a bundled student that fills teacher and student."""
+    models = bundled_models()
+    teacher = models.pop("teacher", None)
+    if teacher is None or not models:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("Try the bundled digits:", width="content")
+        for name, student in models.items():
+            fields = {"teacher": teacher, "student": student, "teacher_revision": "", "student_revision": ""}
+            st.button(f"a {name.replace('student ', 'student that ')}", key=f"pair-{name}", type="tertiary", on_click=_fill, args=(fields,))
+
+
+def _fill(values: dict[str, str]) -> None:
+    for key, value in values.items():
+        st.session_state[key] = value
