@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pfd_engine import GaussianDenoiser, flow_map
-from pfd_engine.gaussian_example import SIGMA_MAX, Gaussian, exact_pfd, heun, measure
+from pfd_engine.gaussian_example import SIGMA_MAX, Gaussian, exact_pfd, exact_shuffled, heun, measure
 
 P, Q = Gaussian(0.0, 0.5), Gaussian(0.3, 0.7)
 
@@ -34,8 +34,9 @@ def test_equal_gaussians_have_distance_zero() -> None:
     assert (example.value, example.ci_low, example.ci_high, example.exact) == (0.0, 0.0, 0.0, 0.0)
 
 
-def test_in_one_dimension_the_distance_is_that_of_wasserstein_but_for_the_start_at_a_finite_sigma() -> None:
-    assert exact_pfd(P, Q) == pytest.approx(measure(P, Q, 2, 2).wasserstein, rel=0.01)
+def test_the_shuffled_ceiling_is_that_of_independent_noises() -> None:
+    p, q = (SIGMA_MAX * np.random.default_rng(seed).standard_normal(200_000) for seed in (0, 1))
+    assert exact_shuffled(P, Q) == pytest.approx(np.sqrt(np.mean((P.end_point(p) - Q.end_point(q)) ** 2)), rel=0.01)
 
 
 @pytest.mark.parametrize(("noises", "steps"), [(1, 18), (100, 0)])
