@@ -66,6 +66,7 @@ def main() -> int:
             "distill": f"distill?teacher={teacher}&objective=consistency&size=mlp-512&warmup_steps=100",
             "runs": "runs",
             "result": f"result?run={run_id}",
+            "methods": "methods",
             "checkpoints": f"checkpoints?reference={student}",
         }
         for name, path in pages.items():

@@ -26,6 +26,7 @@ PAGES = {
     "Runs": "pages/runs.py",
     "Result": "pages/result.py",
     "Checkpoints": "pages/checkpoints.py",
+    "Methods": "pages/methods.py",
 }
 TIMEOUT = 30
 
@@ -331,6 +332,7 @@ def test_an_unexpected_error_is_one_sentence_and_its_details_are_logged(page, mo
         "Runs": "pages.common.progress.bar",
         "Result": "pages.common.data.read_result",
         "Checkpoints": "pages.common.models.bundled_choices",
+        "Methods": "pfd_engine.gaussian_example.measure",
     }
     monkeypatch.setattr(targets[page], fail)
     app = visit(page, run="x")

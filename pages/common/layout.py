@@ -32,11 +32,13 @@ SCALING, DYNAMICS, BIAS_VARIANCE, TRADE_OFFS = (
     "pages/bias_variance.py",
     "pages/trade_offs.py",
 )
+METHODS = "pages/methods.py"
 NAVIGATION = {
     "Results": ((HOME, "Home"), (RESULT, "Result")),
     "Findings": ((SCALING, "Scaling"), (DYNAMICS, "Training dynamics"), (BIAS_VARIANCE, "Bias-variance"), (TRADE_OFFS, "Trade-offs")),
     "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (RUNS, "Runs")),
     "Models": ((CHECKPOINTS, "Checkpoints"),),
+    "About": ((METHODS, "Methods"),),
 }
 
 

@@ -7,6 +7,7 @@ a function beside it makes that frame.
 from pfd_engine.figures.bias_variance import parts, parts_frame
 from pfd_engine.figures.dynamics import bands, bands_frame, dynamics, dynamics_frame
 from pfd_engine.figures.evaluation import convergence, histogram, training_curve
+from pfd_engine.figures.methods import trajectories
 from pfd_engine.figures.scaling import scaling, scaling_frame
 from pfd_engine.figures.style import COLORS, CONFIG
 from pfd_engine.figures.trade_offs import COSTS, trade_offs
@@ -27,4 +28,5 @@ __all__ = [
     "scaling_frame",
     "trade_offs",
     "training_curve",
+    "trajectories",
 ]
