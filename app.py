@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import streamlit as st
 
 from pages.common.layout import CHECKPOINTS, DISTILL, EVALUATE, RESULT, is_demo, page
@@ -18,8 +20,6 @@ LATEST = 5
 
 def home() -> None:
     """Draw the page."""
-    from pages.common.data import caption_of_source, latest_results, read_pairs
-
     st.title("Does the student generalize or memorize?")
     st.html(f'<p class="lead">{ORIENTATION}</p>')
     with st.container(horizontal=True):
@@ -31,6 +31,28 @@ def home() -> None:
             st.switch_page(DISTILL)
         if not is_demo() and st.button("Inspect a checkpoint"):
             st.switch_page(CHECKPOINTS)
+
+    found = st.container()
+    latest()
+    with found:  # after the rest of the page, which need not wait for an analysis
+        findings()
+
+
+def findings() -> None:
+    """Draw the sentence of each finding that has data, with the way to its page."""
+    from pages.common.findings import PAGES, TITLES, newest_findings
+
+    sentences = newest_findings()
+    if sentences:
+        st.subheader("What sweeps of students show")
+    for experiment, _, sentence in sentences:
+        st.html(f'<p class="verdict"><strong>{TITLES[experiment]}</strong>: {escape(sentence)}</p>')
+        st.page_link(PAGES[experiment], label=f"See {TITLES[experiment].lower()}")
+
+
+def latest() -> None:
+    """Draw the latest results."""
+    from pages.common.data import caption_of_source, latest_results, read_pairs
 
     results = latest_results(LATEST)
     st.subheader("Latest results")

@@ -17,16 +17,19 @@ from benchmarks.workspaces import measured_workspace
 WIDTHS, SCHEMES = (1440, 390), ("light", "dark")
 
 
-def picture(browser: Any, url: str, width: int, scheme: str, path: Path, plots: int = 0) -> None:
-    """Save a picture of the whole page."""
+ALL_DRAWN = """() => !document.querySelector('[data-testid=stSkeleton]') && [...document.querySelectorAll('[data-testid=stPlotlyChart]')]
+    .every(plot => plot.querySelector('.main-svg'))"""
+
+
+def picture(browser: Any, url: str, width: int, scheme: str, path: Path) -> None:
+    """Save a picture of the whole page, all its plots drawn."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     try:
         page = context.new_page()
         page.goto(url)
         page.wait_for_selector(DRAWN, state="attached", timeout=60_000)
         page.wait_for_selector("h1", timeout=60_000)
-        if plots:
-            page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot:has(.main-svg)').length >= {plots}", timeout=60_000)
+        page.wait_for_function(ALL_DRAWN, timeout=60_000)
         height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
         page.set_viewport_size({"width": width, "height": max(900, min(height, 8000))})
         page.wait_for_timeout(800)
@@ -41,6 +44,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--url", help="a server that runs already; needs --run")
     parser.add_argument("--run", help="the run that the Result page shows")
+    parser.add_argument("--only", nargs="*", default=[], help="names of the pages to take, all where none is given")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -52,17 +56,25 @@ def main() -> int:
         browser = stack.enter_context(chromium())
         teacher, student = "./pfd_engine/assets/digits-teacher", "./pfd_engine/assets/digits-student-memorizes"
         pages = {
-            "home": ("", 0),
-            "evaluate": (f"evaluate?teacher={teacher}&student={student}", 0),
-            "runs": ("runs", 0),
-            "result": (f"result?run={run_id}", 2),
-            "checkpoints": (f"checkpoints?reference={student}", 0),
+            "home": "",
+            "scaling": "scaling",
+            "scaling-rescaled": "scaling?axis=rescaled",
+            "dynamics": "dynamics",
+            "bias-variance": "bias_variance",
+            "trade-offs": "trade_offs",
+            "evaluate": f"evaluate?teacher={teacher}&student={student}",
+            "distill": f"distill?teacher={teacher}&objective=consistency&size=mlp-512&warmup_steps=100",
+            "runs": "runs",
+            "result": f"result?run={run_id}",
+            "checkpoints": f"checkpoints?reference={student}",
         }
-        for name, (path, plots) in pages.items():
+        for name, path in pages.items():
+            if options.only and name not in options.only:
+                continue
             for width in WIDTHS:
                 for scheme in SCHEMES:
                     target = options.folder / f"{name}-{width}-{scheme}.png"
-                    picture(browser, f"{base}/{path}", width, scheme, target, plots)
+                    picture(browser, f"{base}/{path}", width, scheme, target)
                     print(target)
     return 0
 

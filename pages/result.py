@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 def show() -> None:
     """Draw the page."""
     from pages.common.data import caption_of_source, find_run, read_result, refresh
+    from pages.common.finding_widgets import sweep_result
+    from pages.common.findings import find_sweep
 
     run_id = st.query_params.get("run", "")
     if not run_id:
         st.query_params.clear()  # the sidebar's link to this page, clicked on a result, leaves that result's run in the address
         choose("Result", "Which result would you like to see?")
+        return
+    if (sweep := find_sweep(run_id)) is not None and sweep[1].state == "finished":
+        st.title("Result")
+        sweep_result(*sweep)
         return
     result = read_result(run_id)
     if result is not None:

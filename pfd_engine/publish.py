@@ -31,9 +31,10 @@ def export_file(store: Store, sql: str, parameters: Sequence[Any], path: Path, f
 def publish(store: Store, run_ids: Sequence[str] | None, path: Path) -> dict[str, int]:
     """Rewrite the shipped database from finished runs (None: all that can be published) and return the rows of each table.
 
-    Paths inside the repository become relative ones. A run that names a folder elsewhere cannot be published, because a reader could
-    not follow it: it is left out of all with a warning in the log. Raises InputError for such a run by name, for an unknown or
-    unfinished one, and where nothing is left.
+    Paths inside the repository or the workspace become relative ones: a student that a run trained is `./workspace/runs/<run>/student`,
+    which the run's command makes again. A run that names a folder elsewhere cannot be published, because a reader could not follow it: it
+    is left out of all with a warning in the log. Raises InputError for such a run by name, for an unknown or unfinished one, and where
+    nothing is left.
     """
     chosen = _chosen(store, run_ids)
     for run_id, role in _outside(store, chosen).items():
@@ -44,7 +45,7 @@ def publish(store: Store, run_ids: Sequence[str] | None, path: Path) -> dict[str
         chosen.remove(run_id)
     if not chosen:
         raise InputError("no finished run can be published: publish runs of Hub checkpoints")
-    tables = {name: [_portable(row) for row in _rows(store, name, chosen)] for name in OF_RUNS}
+    tables = {name: [_portable(store, row) for row in _rows(store, name, chosen)] for name in OF_RUNS}
     tables["checkpoints"] = _named(
         store, "checkpoints", "reference", {row[role] for row in tables["measurements"] for role in ("teacher", "student")}
     )
@@ -75,7 +76,7 @@ def _chosen(store: Store, run_ids: Sequence[str] | None) -> list[str]:
 
 def _outside(store: Store, run_ids: list[str]) -> dict[str, str]:
     """Return the runs that measured a folder outside the repository, each with that model's role."""
-    rows = [_portable(row) for row in _rows(store, "measurements", run_ids)]
+    rows = [_portable(store, row) for row in _rows(store, "measurements", run_ids)]
     return {row["run_id"]: role for role in ("student", "teacher") for row in rows if str(row[role]).startswith(("/", "~"))}
 
 
@@ -89,14 +90,23 @@ def _rows(store: Store, name: str, run_ids: list[str]) -> list[dict[str, Any]]:
 
 
 def _named(store: Store, name: str, column: str, names: set[str | None]) -> list[dict[str, Any]]:
-    rows = [_portable(row) for row in store.rows(f"select * from {name} order by source")]
+    rows = [_portable(store, row) for row in store.rows(f"select * from {name} order by source")]
     return [row for row in rows if row[column] in names]
 
 
-def _portable(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row without `source`, its texts without the path of this checkout."""
-    here = f"{REPOSITORY}{os.sep}"
-    return {name: value.replace(here, "./") if isinstance(value, str) else value for name, value in row.items() if name != "source"}
+def _portable(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row without `source`, its texts without the paths of this workspace and this checkout."""
+    places = {f"{REPOSITORY}{os.sep}": "./"}
+    if store.workspace is not None:
+        places = {f"{store.workspace.root}{os.sep}": "./workspace/"} | places
+
+    def portable(value: Any) -> Any:
+        if isinstance(value, str):
+            for path, name in places.items():
+                value = value.replace(path, name)
+        return value
+
+    return {name: portable(value) for name, value in row.items() if name != "source"}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # A run that was published from this very workspace is in both sources: its own rows ('workspace' sorts last) are taken then.
-_OF_RUN = "run_id = ? and source = (select max(source) from runs where run_id = ?)"
+OF_RUN = "run_id = ? and source = (select max(source) from runs where run_id = ?)"
 
 
 def runs(store: Store, limit: int = 500) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def run(store: Store, run_id: str) -> dict[str, Any] | None:
 
 def measurements_of(store: Store, run_id: str) -> pd.DataFrame:
     """Return the measurements of one run, the columns of the `measurements` contract, sorted by metric and band."""
-    return store.frame(f"select * from measurements where {_OF_RUN} order by metric, band nulls first", [run_id, run_id])
+    return store.frame(f"select * from measurements where {OF_RUN} order by metric, band nulls first", [run_id, run_id])
 
 
 def measurements(
@@ -98,7 +98,7 @@ def noise_distances(store: Store, run_id: str, metric: str = "PFD") -> pd.DataFr
     """Return `seed` and squared `distance` d_m of every noise of a run, by seed; a seed measured twice counts once."""
     return store.frame(
         'with long as (select unnest(range(seeds_start, seeds_stop)) as seed, unnest("values") as distance from noise_distances '
-        f"where {_OF_RUN} and metric = ?) select seed, any_value(distance) as distance from long group by seed order by seed",
+        f"where {OF_RUN} and metric = ?) select seed, any_value(distance) as distance from long group by seed order by seed",
         [run_id, run_id, metric],
     )
 
@@ -107,17 +107,21 @@ def training_curves(store: Store, run_id: str) -> pd.DataFrame:
     """Return `student`, `student_seed`, `metric` (such as `train_loss`), `step` and `value` along the training of a run's students."""
     return store.frame(
         "select student, student_seed, metric, step, value from training_curves "
-        f"where {_OF_RUN} order by student, student_seed, metric, step",
+        f"where {OF_RUN} order by student, student_seed, metric, step",
         [run_id, run_id],
     )
 
 
-def pairs(store: Store, run_id: str) -> list[dict[str, Any]]:
-    """Return the same-noise pairs of a run by rank (0: nearest): `group`, `rank`, `seed`, `distance` and the PNGs as bytes."""
+def pairs(store: Store, run_id: str, student: str | None = None) -> list[dict[str, Any]]:
+    """Return the same-noise pairs of a run by rank (0: nearest): `group`, `rank`, `seed`, `distance` and the PNGs as bytes.
+
+    `student` names one of a sweep's students, whose pairs at its last step are returned.
+    """
+    of_student = "true" if student is None else "student = ? and step is not distinct from (select max(step) from mine where student = ?)"
     return store.rows(
-        'select "group", rank, seed, distance, teacher_png, student_png, nearest_png from pairs '
-        f"where {_OF_RUN} order by rank, seed",
-        [run_id, run_id],
+        f'with mine as (select * from pairs where {OF_RUN}) '
+        f'select "group", rank, seed, distance, teacher_png, student_png, nearest_png from mine where {of_student} order by rank, seed',
+        [run_id, run_id, *([] if student is None else [student, student])],
     )  # fmt: skip
 
 

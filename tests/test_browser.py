@@ -14,7 +14,7 @@ from pfd_engine.workspace import Workspace
 from tests.hub_server import FAMILIES, FEW_STEP
 
 pytestmark = pytest.mark.browser
-PAGES = {"Home": "", "Evaluate": "evaluate", "Runs": "runs", "Result": "result", "Checkpoints": "checkpoints"}
+PAGES = {"Home": "", "Evaluate": "evaluate", "Distill": "distill", "Runs": "runs", "Result": "result", "Checkpoints": "checkpoints"}
 RUN_SECONDS = 120
 # Streamlit looks for itself below each page's path first; that is its own noise.
 PROBES = re.compile(r"/_stcore/(health|host-config)$")
@@ -97,9 +97,9 @@ def assert_sound(page):
     assert page.locator("[data-testid=stException]").count() == 0
 
 
-def wait_for_result(page):
+def wait_for_result(page, plots=2):
     page.wait_for_selector("text=Where this comes from", timeout=RUN_SECONDS * 1000)
-    page.wait_for_function("document.querySelectorAll('.js-plotly-plot:has(.main-svg)').length === 2")
+    page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot:has(.main-svg)').length === {plots}")
 
 
 def images(page):
@@ -284,6 +284,7 @@ def test_no_page_scrolls_sideways_on_a_phone(browser, app, scheme):
     references = bundled_references()
     paths = [*PAGES.values(), f"result?run={run}", f"checkpoints?reference={references.teacher}"]
     paths.append(f"evaluate?teacher={references.teacher}&student={references.student_memorizes}")
+    paths.append(f"distill?teacher={references.teacher}&objective=consistency&size=unet-192&flips=true")
     with Visitor(browser, width=390, scheme=scheme) as visitor:
         for path in paths:
             page = visitor.open(f"{address}/{path}")
@@ -291,6 +292,35 @@ def test_no_page_scrolls_sideways_on_a_phone(browser, app, scheme):
                 wait_for_result(page)
             widths = page.evaluate("[document.documentElement.scrollWidth, document.querySelector('[data-testid=stMain]').scrollWidth]")
             assert max(widths) <= 390, path
+
+
+def test_a_student_is_distilled_from_the_form_to_its_wall_and_measured_again(browser, app):
+    address, _, log = app
+    with Visitor(browser) as visitor:
+        page = visitor.open(f"{address}/distill?distill_batch_size=16&num_noises=32&solver_steps=4")
+        page.get_by_role("button", name="their teacher").click()
+        page.wait_for_selector("tr[aria-current]:has-text('121 k')")
+        page.get_by_label("Training steps", exact=True).fill("30")
+        page.get_by_label("Training steps", exact=True).press("Enter")
+        page.get_by_label("Training samples N", exact=True).fill("24")
+        page.get_by_label("Training samples N", exact=True).press("Enter")
+        page.wait_for_selector("code:has-text('--num-samples 24 --steps 30')")
+        assert "168 teacher calls" in page.inner_text("dl.facts")
+        visitor.settle()
+        page.get_by_role("button", name="Launch").click()
+        page.wait_for_url("**/result?run=distill*")
+        wait_for_result(page, plots=3)
+        assert_sound(page)
+        walls = images(page)
+        assert len(walls) >= 2 * 24
+        assert all(drawn for drawn, _ in walls)
+        assert "24 of the teacher's samples" in page.inner_text("[data-testid=stMain]")
+        page.get_by_text("Evaluate it again").click()
+        page.wait_for_url("**/evaluate?teacher=*")
+        page.wait_for_selector("text=35 network calls a noise")
+        page.wait_for_function("[...document.querySelectorAll('input')].some(field => field.value.endsWith('/student'))")
+        assert_sound(page)
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture(scope="module")

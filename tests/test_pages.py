@@ -22,6 +22,7 @@ from pfd_engine.workspace import REPOSITORY, Workspace
 PAGES = {
     "Home": None,
     "Evaluate": "pages/evaluate.py",
+    "Distill": "pages/distill.py",
     "Runs": "pages/runs.py",
     "Result": "pages/result.py",
     "Checkpoints": "pages/checkpoints.py",

@@ -168,6 +168,17 @@ def test_nothing_is_published_where_no_run_can_be(workspace: Workspace, tmp_path
     assert not (tmp_path / "r.duckdb").exists()
 
 
+def test_a_student_of_the_workspace_is_published_without_the_path_of_this_machine(workspace: Workspace, tmp_path: Path) -> None:
+    run = finished_run(workspace)
+    append_raw(run, measurement(student=str(run.path / "student")))
+    with read_results(workspace, None) as store:
+        publish(store, None, tmp_path / "r.duckdb")
+    with Store(None, tmp_path / "r.duckdb") as store:
+        students = {row["student"] for row in store.rows("select student from measurements")}
+    assert f"./workspace/runs/{run.id}/student" in students
+    assert not [name for name in students if name.startswith("/")]
+
+
 def published_file(tmp_path: Path, value: float) -> Path:
     path = tmp_path / "published.duckdb"
     with duckdb.connect(str(path)) as connection:

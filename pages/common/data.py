@@ -82,20 +82,20 @@ def latest_results(limit: int) -> list[Summary]:
     """Return the newest finished evaluations, newest first."""
     return _summaries(
         the_store().rows(
-            "select run_id, source, finished, result from runs where result is not null "
+            "select run_id, source, finished, result from runs where result is not null and kind <> 'sweep' "
             "qualify row_number() over (partition by run_id order by source desc) = 1 order by created desc limit ?",
             [limit],
         )
     )
 
 
-def read_pairs(run_id: str) -> list[Pair]:
-    """Return the same-noise pairs of a run that have both images."""
+def read_pairs(run_id: str, student: str | None = None) -> list[Pair]:
+    """Return the same-noise pairs of a run, or of one student of a sweep at its last step, that have both images."""
     from pfd_engine import store_queries
 
     return [
         Pair(row["seed"], row["group"], row["distance"], row["teacher_png"], row["student_png"], row["nearest_png"])
-        for row in store_queries.pairs(the_store(), run_id)
+        for row in store_queries.pairs(the_store(), run_id, student)
         if row["teacher_png"] and row["student_png"]
     ]
 

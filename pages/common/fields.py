@@ -131,7 +131,7 @@ class Form:
         """Whether any folded setting has a value of its own, in the form or in the link; once it had, the answer stays yes."""
         state, kept = st.session_state, f"folded_is_used_{self.config.model_fields['kind'].default}"
         keys = {self.key(name): self.default(name) for name in self.folded}
-        used = any(state.get(key, default) != default or key in st.query_params for key, default in keys.items())
+        used = any(state.get(key, default) not in (default, "") or key in st.query_params for key, default in keys.items())
         state[kept] = state.get(kept, False) or used
         return bool(state[kept])
 

@@ -26,8 +26,15 @@ HOME, EVALUATE, DISTILL, RUNS, RESULT, CHECKPOINTS = (
     "pages/result.py",
     "pages/checkpoints.py",
 )
+SCALING, DYNAMICS, BIAS_VARIANCE, TRADE_OFFS = (
+    "pages/scaling.py",
+    "pages/dynamics.py",
+    "pages/bias_variance.py",
+    "pages/trade_offs.py",
+)
 NAVIGATION = {
     "Results": ((HOME, "Home"), (RESULT, "Result")),
+    "Findings": ((SCALING, "Scaling"), (DYNAMICS, "Training dynamics"), (BIAS_VARIANCE, "Bias-variance"), (TRADE_OFFS, "Trade-offs")),
     "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (RUNS, "Runs")),
     "Models": ((CHECKPOINTS, "Checkpoints"),),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -174,3 +174,10 @@ def numbers(items: list[tuple[str, str, str]]) -> str:
         for name, value, note in items
     )
     return f'<dl class="numbers">{cards}</dl>'
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in HTML that scrolls sideways where it is too wide; all escaped."""
+    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scrolled"><table class="plain"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

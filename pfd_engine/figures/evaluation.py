@@ -1,4 +1,4 @@
-"""Data frames to plotly figures: pure functions, and the one place where colors are given a meaning."""
+"""Figures of one evaluation: does the estimate converge in the noises, and how are the distances spread?"""
 
 from __future__ import annotations
 
@@ -7,23 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-# Told apart with any kind of color vision, and at least 3:1 against both the light and the dark background.
-COLORS = {
-    "teacher": "#2b7fc4",
-    "student": "#dd6b20",
-    "empirical map": "#8c8c8c",
-    "PFD": "#0f9488",
-    "E_gen": "#0f9488",
-    "E_mem": "#d1495b",
-}
-NEUTRAL = "#8c8c8c"
-NAMES = {
-    "PFD": "PFD, student to teacher",
-    "E_mem": "E_mem, student to its training set",
-    "E_emp": "E_emp, training set to teacher",
-}
-HEIGHT = 340
-CONFIG = {"displaylogo": False, "displayModeBar": "hover", "toImageButtonOptions": {"format": "svg", "filename": "pfd"}}
+from pfd_engine.figures.style import COLORS, NAMES, NEUTRAL, band, finish, rounded, transparent
 
 
 def convergence(frame: pd.DataFrame, unit: str = "data units", note: str = "") -> go.Figure:
@@ -35,23 +19,14 @@ def convergence(frame: pd.DataFrame, unit: str = "data units", note: str = "") -
     for metric, rows in frame.groupby("metric", sort=False):
         color = COLORS.get(str(metric), NEUTRAL)
         x = rows["num_noises"].to_numpy()
-        figure.add_scatter(
-            x=np.concatenate([x, x[::-1]]),
-            y=_round(np.concatenate([rows["ci_high"].to_numpy(), rows["ci_low"].to_numpy()[::-1]])),
-            fill="toself",
-            fillcolor=_transparent(color, 0.18),
-            line={"width": 0},
-            hoverinfo="skip",
-            showlegend=False,
-            mode="lines",
-        )
+        figure.add_trace(band(x, rounded(rows["ci_low"].to_numpy()), rounded(rows["ci_high"].to_numpy()), color))
         figure.add_scatter(
             x=x,
-            y=_round(rows["value"].to_numpy()),
+            y=rounded(rows["value"].to_numpy()),
             mode="lines",
             name=NAMES.get(str(metric), str(metric)),
             line={"color": color, "width": 2},
-            customdata=np.stack([_round(rows["ci_low"].to_numpy()), _round(rows["ci_high"].to_numpy())], axis=1),
+            customdata=np.stack([rounded(rows["ci_low"].to_numpy()), rounded(rows["ci_high"].to_numpy())], axis=1),
             hovertemplate="%{x:,} noises: %{y:.4g} [%{customdata[0]:.4g}, %{customdata[1]:.4g}]<extra></extra>",
         )
     ticks = _ticks(frame["num_noises"]) if len(frame) else []
@@ -59,7 +34,7 @@ def convergence(frame: pd.DataFrame, unit: str = "data units", note: str = "") -
     if ticks:  # a tick at the very edge would be left out
         figure.update_xaxes(range=[float(np.log10(ticks[0])) - 0.02, float(np.log10(ticks[-1])) + 0.02])
     figure.update_yaxes(title_text=f"Distance ({unit})", rangemode="tozero")
-    return _finish(figure, note)
+    return finish(figure, note)
 
 
 def histogram(distances: dict[str, NDArray[np.float64]], values: dict[str, float], unit: str = "data units", note: str = "") -> go.Figure:
@@ -70,7 +45,7 @@ def histogram(distances: dict[str, NDArray[np.float64]], values: dict[str, float
     figure = go.Figure()
     roots = {metric: np.sqrt(squared) for metric, squared in distances.items() if len(squared)}
     if not roots:
-        return _finish(figure)
+        return finish(figure)
     everything = np.concatenate(list(roots.values()))
     edges = np.histogram_bin_edges(everything, bins=int(np.clip(np.sqrt(len(everything)), 12, 60)))
     if edges[0] == edges[-1]:
@@ -80,11 +55,11 @@ def histogram(distances: dict[str, NDArray[np.float64]], values: dict[str, float
         counts = np.histogram(root, bins=edges)[0]
         color = COLORS.get(metric, NEUTRAL)
         figure.add_bar(
-            x=_round(centers),
+            x=rounded(centers),
             y=counts,
             width=width,
             name=NAMES.get(metric, metric),
-            marker={"color": _transparent(color, 0.6), "line": {"width": 0}},
+            marker={"color": transparent(color, 0.6), "line": {"width": 0}},
             hovertemplate="%{y:,} noises near %{x:.3g}<extra></extra>",
         )
         if metric in values:
@@ -92,7 +67,7 @@ def histogram(distances: dict[str, NDArray[np.float64]], values: dict[str, float
     figure.update_layout(barmode="overlay", bargap=0)
     figure.update_xaxes(title_text=f"Distance at one noise ({unit})")
     figure.update_yaxes(title_text="Noises (count)")
-    return _finish(figure, note)
+    return finish(figure, note)
 
 
 def training_curve(frame: pd.DataFrame) -> go.Figure:
@@ -100,7 +75,7 @@ def training_curve(frame: pd.DataFrame) -> go.Figure:
     figure = go.Figure()
     figure.add_scatter(
         x=frame["step"].to_numpy(),
-        y=_round(frame["value"].to_numpy()),
+        y=rounded(frame["value"].to_numpy()),
         mode="lines" if len(frame) > 1 else "markers",
         line={"color": COLORS["student"], "width": 2},
         hovertemplate="step %{x:,}: %{y:.4g}<extra></extra>",
@@ -110,7 +85,7 @@ def training_curve(frame: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(title_text="Training loss (mean since the point before)")
     if len(frame) and (frame["value"] > 0).all() and frame["value"].max() > 3 * frame["value"].min():
         figure.update_yaxes(type="log")
-    return _finish(figure)
+    return finish(figure)
 
 
 def _ticks(counts: pd.Series) -> list[int]:
@@ -118,33 +93,3 @@ def _ticks(counts: pd.Series) -> list[int]:
     first, last = int(counts.min()), int(counts.max())
     between = [4**k for k in range(1, 16) if 2.5 * first <= 4**k <= last / 2.5]
     return sorted({first, *between, last})
-
-
-def _finish(figure: go.Figure, note: str = "") -> go.Figure:
-    """Apply what all figures share, and put the note below the plot; fonts, grid and text colors follow the page's theme."""
-    figure.update_layout(
-        height=HEIGHT,
-        margin={"l": 60, "r": 12, "t": 12, "b": 52},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        dragmode=False,
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": {"text": ""}},
-    )
-    # Margins that fit any of our tick labels: measuring them in the browser would draw every figure twice.
-    figure.update_xaxes(automargin=False, title_standoff=8)
-    figure.update_yaxes(automargin=False, title_standoff=12)
-    if note:
-        figure.update_layout(margin_b=72)
-        below = {"x": 0, "y": 0, "yshift": -72, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
-        figure.add_annotation(text=note, showarrow=False, font_size=12, **below)
-    return figure
-
-
-def _round(values: NDArray[np.float64]) -> list[float]:
-    """Keep six significant digits: what a screen can show, at a third of the bytes."""
-    return [float(f"{value:.6g}") for value in values]
-
-
-def _transparent(color: str, opacity: float) -> str:
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{opacity})"

@@ -1,4 +1,4 @@
-"""What the stored numbers say: convergence in the number of noises, and the verdict on memorization."""
+"""What one evaluation's stored distances say: convergence in the number of noises, and the verdict on memorization."""
 
 from __future__ import annotations
 

@@ -1,0 +1,169 @@
+"""What the finding pages draw in common: which sweep, the sentence, what stands under a plot, the CSV, and one student's wall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.common import words
+from pages.common.choices import Choices
+from pages.common.findings import PAGES, TITLES, Sweep, sweeps
+from pages.common.layout import RESULT, is_demo
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+COMMANDS = {"scaling": "sweep scaling", "training-dynamics": "sweep training-dynamics", "bias-variance": "sweep bias-variance"}
+
+
+def choose_sweep(choices: Choices, experiment: str) -> Sweep | None:
+    """Let the visitor choose a sweep of an experiment, the newest first; says how to get one and returns None where there is none."""
+    found = sweeps(experiment)
+    if not found:
+        st.info(
+            "Nothing is published here yet."
+            if is_demo()
+            else f"No {TITLES[experiment].lower()} sweep has been measured in this workspace yet."
+        )
+        st.caption("On your own machine, this command trains and measures the students; the page fills while it runs.")
+        st.code(f"python -m pfd_engine {COMMANDS[experiment]}", language="bash")
+        return None
+    by_id = {sweep.run_id: sweep for sweep in found}
+    labels = {sweep.run_id: _label(sweep) for sweep in found}
+    if len(found) > 1 or st.query_params.get("run", found[0].run_id) != found[0].run_id:
+        chosen = choices.pick("run", "Sweep", labels, found[0].run_id)
+    else:
+        chosen = found[0].run_id
+    return by_id[chosen or found[0].run_id]
+
+
+def headline(sentence: str, color: str) -> None:
+    """Draw the one sentence that the data say."""
+    st.html(f'<p class="verdict" style="--mark:{color}">{escape(sentence)}</p>')
+
+
+def unfinished(sweep: Sweep) -> None:
+    """Say that a sweep still grows, or never finished."""
+    if sweep.state in ("queued", "running"):
+        st.caption("This sweep is still running: what is shown is what it has measured so far.")
+    elif sweep.state != "finished":
+        st.caption(f"This sweep is {sweep.state}: what is shown is what it had measured before.")
+
+
+def under_plot(facts: Mapping[str, Any], *more: str) -> None:
+    """Name what all numbers of a plot share: noises, descriptor, solver, teacher, students."""
+    start, count = facts.get("noise_seed"), facts.get("num_noises")
+    seeds = [f"{seed:g}" for seed in facts.get("student_seeds") or []]
+    solver = f"{facts.get('solver')}, {words.count(facts.get('solver_steps') or 0, 'step')} on both sides"
+    parts = [
+        f"M = {count:,} noises" + (f" (seeds {start} to {start + count - 1})" if start is not None else "") if count else "",
+        f"Ψ: {facts.get('descriptor') or 'pixel'}",
+        solver if facts.get("solver") else "",
+        f"teacher {_teacher(facts)}",
+        f"objective {facts['objective']}" if facts.get("objective") else "",
+        f"student seeds {', '.join(seeds)}" if 0 < len(seeds) <= 10 else words.count(len(seeds), "student seed") if seeds else "",
+        f"{words.count(facts['step'], 'training step')}" if facts.get("step") else "",
+        *more,
+    ]
+    st.caption(words.markdown(" · ".join(part for part in parts if part)))
+
+
+def plot(figure: go.Figure, key: str, alt: str, on_point: Callable[[list[Any]], None]) -> None:
+    """Draw a figure; `on_point` is called with the `customdata` of a point that the visitor selects."""
+    from pfd_engine.figures import CONFIG
+
+    def selected() -> None:
+        points = st.session_state[key].get("selection", {}).get("points", [])
+        data = next((point["customdata"] for point in points if point.get("customdata")), None)
+        if data is not None:
+            on_point([data[name] for name in sorted(data, key=int)] if isinstance(data, Mapping) else list(data))
+
+    st.plotly_chart(figure, key=key, config=CONFIG, alt=alt, on_select=selected, selection_mode="points")
+
+
+def csv(frame: pd.DataFrame, name: str) -> None:
+    """Offer exactly what a plot draws as CSV."""
+    data = frame.to_csv(index=False).encode()
+    st.download_button(
+        "Download what is plotted (CSV)", data, file_name=f"{name}.csv", mime="text/csv", on_click="ignore", key=f"csv-{name}"
+    )
+
+
+def student_of(choices: Choices, students: pd.DataFrame) -> Callable[[list[Any]], None]:
+    """Return what a selected point does: its size and N, the first two of its `customdata`, choose their first student."""
+
+    def choose(data: list[Any]) -> None:
+        size, num_samples = data[:2]
+        found = students[(students["size"] == size) & (students["num_samples"] == num_samples)]
+        if len(found):
+            st.session_state[choices.key("student")] = str(found["student"].iloc[0])
+
+    return choose
+
+
+def student_wall(choices: Choices, run_id: str, students: pd.DataFrame) -> None:
+    """Let the visitor choose a student, here or by a point of a plot, and draw its same-noise wall with a link to its run."""
+    st.subheader("The images behind a point")
+    names = {name: name for name in students["student"]}
+    chosen = choices.pick(
+        "student", "Student", names, None, index=None, placeholder="Select a point above, or choose a student here", width=420
+    )
+    if chosen is not None:
+        draw_wall(run_id, chosen)
+
+
+def draw_wall(run_id: str, student: str | None) -> None:
+    """Draw the same-noise wall of a run, or of one student of a sweep, and link to the run."""
+    from pages.common.data import read_pairs
+    from pages.common.wall import wall
+
+    if drawn := wall(read_pairs(run_id, student)):
+        last = " The images are those of its last training step." if student else ""
+        st.caption(f"Each column starts from one noise. Below it: the distance between teacher and student.{last}")
+        st.html(drawn)
+    else:
+        st.info("No images were kept here: this student has not finished, or its samples are not pictures of one or three channels.")
+    st.page_link(RESULT, label="Open its run", query_params={"run": run_id})
+
+
+def _teacher(facts: Mapping[str, Any]) -> str:
+    revision = words.short_revision(facts.get("teacher_revision"))
+    name = words.short(str(facts.get("teacher") or "?"))
+    return f"{name} ({revision})" if revision and revision not in name else name
+
+
+def _label(sweep: Sweep) -> str:
+    parts = [sweep.name or sweep.run_id, words.count(sweep.students, "student"), words.ago(sweep.created)]
+    parts += ["published"] if sweep.source == "published" else []
+    return " · ".join(part for part in parts if part)
+
+
+def sweep_result(experiment: str, sweep: Sweep) -> None:
+    """Draw what a finished sweep measured, where it came from, and the way to its finding."""
+    from pages.common.data import the_store
+    from pages.common.layout import alert
+    from pfd_engine import store_queries
+
+    run = store_queries.run(the_store(), sweep.run_id) or {}
+    result = run.get("result") if isinstance(run.get("result"), dict) else {}
+    st.markdown(f"**{words.markdown(sweep.name or sweep.run_id)}**: {TITLES[experiment].lower()}, {words.count(sweep.students, 'student')}")
+    st.page_link(PAGES[experiment], label="See what it found", query_params={"run": sweep.run_id})
+    for group, reason in ((result or {}).get("failed") or {}).items():
+        st.html(alert(f"group {group} failed and is left out: {reason}"))
+    rows = [
+        ("Teacher", sweep.teacher),
+        ("Time taken", words.duration(run.get("seconds"))),
+        ("Device", str(run.get("device") or "–")),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in (run.get("versions") or {}).items()) or "–"),
+        ("Git commit", str(run.get("git_commit") or "–")),
+        ("Run", sweep.run_id),
+    ]
+    st.subheader("Where this comes from")
+    st.html(words.facts(rows))
+    if run.get("command"):
+        st.caption("The same from the command line")
+        st.code(run["command"], language="bash", wrap_lines=True)

@@ -1,0 +1,198 @@
+"""What the finding pages show: the sweeps of an experiment and their analyses, computed once and kept while a sweep does not grow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.common.data import the_store
+from pages.common.layout import BIAS_VARIANCE, DYNAMICS, SCALING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pfd_engine.analysis import BiasVarianceAnalysis, DynamicsAnalysis, ScalingAnalysis
+
+PAGES = {"scaling": SCALING, "training-dynamics": DYNAMICS, "bias-variance": BIAS_VARIANCE}
+TITLES = {"scaling": "Scaling", "training-dynamics": "Training dynamics", "bias-variance": "Bias-variance"}
+KEPT = 8
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One sweep that has rows; `stamp` changes whenever it grows."""
+
+    run_id: str
+    source: str
+    state: str
+    name: str | None
+    created: float | None
+    students: int
+    teacher: str
+    stamp: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a page needs of one sweep: the sentence, the measured students (`student`, `size`, `num_samples`, `student_seed`) and what
+    all its numbers share (`sweep_queries.sweep_facts`)."""
+
+    sentence: str
+    students: pd.DataFrame
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scaling(Finding):
+    """A scaling sweep with its analysis."""
+
+    analysis: ScalingAnalysis
+
+
+@dataclass(frozen=True)
+class Dynamics(Finding):
+    """Also the means over seeds of both losses (`quantity`), of E_gen^2 in each band, and of E_gen^2 itself."""
+
+    analysis: DynamicsAnalysis
+    losses: pd.DataFrame
+    bands: pd.DataFrame
+    totals: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class BiasVariance(Finding):
+    """A bias-variance sweep with its analysis."""
+
+    analysis: BiasVarianceAnalysis
+
+
+def sweeps(experiment: str) -> list[Sweep]:
+    """Return the sweeps of an experiment that have rows, newest first."""
+    from pfd_engine.sweep_queries import sweep_runs
+
+    return [Sweep(**row) for row in sweep_runs(the_store(), experiment)]
+
+
+def find_sweep(run_id: str) -> tuple[str, Sweep] | None:
+    """Return the experiment and the sweep of a run, None where it is no sweep that has rows."""
+    found = ((experiment, sweep) for experiment in PAGES for sweep in sweeps(experiment) if sweep.run_id == run_id)
+    return next(found, None) if run_id.startswith("sweep-") else None
+
+
+@st.cache_data(max_entries=KEPT, show_spinner="Analyzing the sweep…")
+def scaling(run_id: str, stamp: str) -> Scaling:
+    """Analyze a scaling sweep; `stamp` is part of the key alone."""
+    from pfd_engine.analysis import analyze_scaling, scaling_sentence
+    from pfd_engine.sweep_queries import sweep_distances, sweep_measurements
+
+    measurements = sweep_measurements(the_store(), run_id)
+    analysis = analyze_scaling(measurements, sweep_distances(the_store(), run_id))
+    return Scaling(scaling_sentence(analysis), _students(measurements), _facts(run_id), analysis)
+
+
+@st.cache_data(max_entries=KEPT, show_spinner="Analyzing the sweep…")
+def dynamics(run_id: str, stamp: str) -> Dynamics:
+    """Analyze a sweep along training; `stamp` is part of the key alone."""
+    import pandas as pd
+
+    from pfd_engine.analysis import analyze_dynamics, dynamics_sentence, seed_means
+    from pfd_engine.sweep_queries import sweep_distances, sweep_measurements
+
+    measurements = sweep_measurements(the_store(), run_id)
+    analysis = analyze_dynamics(measurements, sweep_distances(the_store(), run_id))
+    losses = pd.concat([seed_means(measurements, loss).assign(quantity=loss) for loss in ("train_loss", "held_out_loss")])
+    squares = measurements.assign(value=measurements["value"] ** 2)
+    students = _students(measurements)
+    bands, totals = seed_means(measurements, "E_gen2"), seed_means(squares, "E_gen")
+    return Dynamics(dynamics_sentence(analysis), students, _facts(run_id), analysis, losses, bands, totals)
+
+
+@st.cache_data(max_entries=KEPT, show_spinner="Analyzing the sweep…")
+def bias_variance(run_id: str, stamp: str) -> BiasVariance:
+    """Analyze a bias-variance sweep; `stamp` is part of the key alone."""
+    from pfd_engine.analysis import analyze_bias_variance, bias_variance_sentence
+    from pfd_engine.sweep_queries import sweep_measurements
+
+    measurements = sweep_measurements(the_store(), run_id)
+    analysis = analyze_bias_variance(measurements)
+    return BiasVariance(bias_variance_sentence(analysis), _students(measurements), _facts(run_id), analysis)
+
+
+def trade_offs() -> pd.DataFrame:
+    """Return every student's error with its costs: the columns of `sweep_queries.trade_off_rows`, and `network_calls`,
+    `keeps_coupling`, `name`, `key` (unique) and `group` (teacher and descriptor: what can be compared)."""
+    from pfd_engine.sweep_queries import rows_stamp
+
+    return _trade_offs(rows_stamp(the_store()))
+
+
+def newest_findings() -> list[tuple[str, Sweep, str]]:
+    """Return experiment, newest sweep and sentence of each finding that has data."""
+    analyses: dict[str, Callable[[str, str], Finding]] = {"scaling": scaling, "training-dynamics": dynamics, "bias-variance": bias_variance}
+    found = []
+    for experiment, analyze in analyses.items():
+        for sweep in sweeps(experiment)[:1]:
+            found.append((experiment, sweep, analyze(sweep.run_id, sweep.stamp).sentence))
+    return found
+
+
+@st.cache_data(max_entries=2, show_spinner=False)
+def _trade_offs(stamp: str) -> pd.DataFrame:
+    from pages.common import words
+    from pfd_engine.sweep_queries import trade_off_rows
+
+    frame = trade_off_rows(the_store())
+    added = []
+    for row in frame.to_dict("records"):
+        calls, keeps = _calls_and_coupling(row)
+        steps = row["student_steps"]
+        of_sweep = row["experiment"] != "evaluation"
+        name = (
+            row["student"]
+            if of_sweep
+            else words.short(row["student"]) + ("" if _missing(steps) else f", {words.count(int(steps), 'step')}")
+        )
+        revision = words.short_revision(row["teacher_revision"] or "")
+        group = f"{words.short(row['teacher'])}{f'@{revision}' if revision else ''}, {row['descriptor'] or 'pixel'}"
+        added.append((calls, keeps, name, f"{row['run_id']}|{row['student']}|{'' if _missing(steps) else int(steps)}", group))
+    frame[["network_calls", "keeps_coupling", "name", "key", "group"]] = added or None
+    return frame.drop(columns="result")
+
+
+def _calls_and_coupling(row: Mapping[Any, Any]) -> tuple[float, bool]:
+    """Return the student's network calls a noise (NaN: not known), and whether its sampler keeps the link with the starting noise."""
+    from pfd_engine.solvers import SOLVERS
+
+    objective, steps, solver = row["objective"], row["student_steps"], SOLVERS.get(str(row["solver"]))
+    keeps = objective != "distribution-matching" and not (objective == "consistency" and not _missing(steps) and steps > 1)
+    result = json.loads(row["result"]) if isinstance(row["result"], str) else {}
+    shorts = [short for short in (result.get("distillation") or {}).get("evaluations") or [] if isinstance(short, dict)]
+    mine = next(
+        (s for s in shorts if (s.get("student"), s.get("student_steps")) == (row["student"], None if _missing(steps) else steps)), result
+    )
+    keeps = keeps and not mine.get("coupling_note")
+    calls = (mine.get("network_calls") or {}).get("student")
+    if isinstance(calls, int):
+        return float(calls), keeps
+    if _missing(steps):
+        return (float("nan") if solver is None else float(solver.network_calls(int(row["solver_steps"])))), keeps
+    return float(steps), keeps
+
+
+def _missing(value: object) -> bool:
+    return value is None or value != value
+
+
+def _students(measurements: pd.DataFrame) -> pd.DataFrame:
+    rows = measurements[measurements["student_seed"].notna()]
+    return rows[["student", "size", "num_samples", "student_seed"]].drop_duplicates("student").reset_index(drop=True)
+
+
+def _facts(run_id: str) -> dict[str, Any]:
+    from pfd_engine.sweep_queries import sweep_facts
+
+    return sweep_facts(the_store(), run_id)

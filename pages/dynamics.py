@@ -1,0 +1,103 @@
+"""Training dynamics: what does longer training do to a student of few, of just enough and of many samples? (`?run=ID&size=&n=`)"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.common.layout import page
+
+if TYPE_CHECKING:
+    from pages.common.choices import Choices
+    from pages.common.findings import Dynamics
+
+MOVES = (("fall", "first fall"), ("rise", "rise"), ("second_fall", "second fall"))
+
+
+def show() -> None:
+    """Draw the page."""
+    from pages.common import finding_widgets as widgets
+    from pages.common import findings
+    from pages.common.choices import Choices
+    from pfd_engine import figures
+
+    st.title("Training dynamics: what longer training does")
+    choices = Choices("dynamics")
+    sweep = widgets.choose_sweep(choices, "training-dynamics")
+    if sweep is None:
+        return
+    found = findings.dynamics(sweep.run_id, sweep.stamp)
+    widgets.headline(found.sentence, figures.COLORS["E_gen"])
+    widgets.unfinished(sweep)
+    if found.analysis.curves.empty:
+        return
+    sizes = {str(size): str(size) for size in found.analysis.curves["size"].unique()}
+    size = next(iter(sizes))
+    if len(sizes) > 1 or "size" in st.query_params:
+        size = choices.pick("size", "Size", sizes, size, width=240) or size
+    notes = st.container()
+    unit = "data units" if found.facts.get("descriptor") == "pixel" else f"{found.facts.get('descriptor')} units"
+    frame = figures.dynamics_frame(found.analysis.curves, found.analysis.verdicts, found.losses, size)
+    on_point = widgets.student_of(choices, found.students)
+    widgets.plot(figures.dynamics(frame, unit), "dynamics-plot", f"E_gen and losses along training. {found.sentence}", on_point)
+    widgets.under_plot(found.facts, "bands: 95 %, over students and noises")
+    widgets.csv(frame, "training-dynamics")
+    verdicts(found, size)
+    bands(choices, found, size)
+    with notes:
+        choices.notes()
+    widgets.student_wall(choices, sweep.run_id, found.students[found.students["size"] == size])
+
+
+def verdicts(found: Dynamics, size: str) -> None:
+    """Draw the table of verdicts, with the steps and the moves behind each."""
+    from pages.common import words
+
+    rows = []
+    for row in found.analysis.verdicts.to_dict("records"):
+        if row["size"] == size:
+            steps = [_step(row[name]) for name in ("dip_step", "peak_step", "second_dip_step")]
+            moves = [words.with_interval(row[m], row[f"{m}_low"], row[f"{m}_high"]) if row[m] == row[m] else "–" for m, _ in MOVES]
+            students = f"{row['seeds']}" + (f" ({row['left_out']} left out)" if row["left_out"] else "")
+            rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *steps, *moves, students])
+    st.subheader("Verdict for each N")
+    headings = ["N", "verdict", "dip at step", "peak at step", "second dip at step", *(f"{name} of E_gen" for _, name in MOVES), "students"]
+    st.html(words.table(headings, rows))
+    st.caption(
+        "Steps are chosen on some students and noises and the moves measured on the others, so that a flat curve shows one with 2.5 % "
+        "probability; a move counts where its 95 % interval excludes 0, and what cannot be told is called undetermined."
+    )
+
+
+def bands(choices: Choices, found: Dynamics, size: str) -> None:
+    """Draw E_gen^2 of one N, split over the bands of principal components."""
+    from pages.common import finding_widgets as widgets
+    from pfd_engine import figures
+
+    if found.bands.empty:
+        return
+    st.subheader("What is learned, or overfitted, when")
+    values = {str(n): f"N = {n:,}" for n in sorted(found.bands.loc[found.bands["size"] == size, "num_samples"].unique())}
+    chosen = choices.pick("n", "Training samples", values, next(iter(values), None), width=240)
+    if chosen is None:
+        return
+    frame = figures.bands_frame(found.bands, found.totals, size, int(chosen))
+    on_point = widgets.student_of(choices, found.students)
+    widgets.plot(
+        figures.bands(frame), "bands-plot", f"E_gen squared along training by bands of principal components, N = {chosen}", on_point
+    )
+    st.caption(
+        "The squared error in bands of the principal components of the teacher's samples, leading components at the bottom; the bands add "
+        "up to E_gen² exactly."
+    )
+    widgets.under_plot(found.facts)
+    widgets.csv(frame, f"bands-{size}-{chosen}")
+
+
+def _step(value: Any) -> str:
+    return "–" if value is None or value != value or str(value) == "<NA>" else f"{int(value):,}"
+
+
+with page("Training dynamics"):
+    show()

@@ -1,0 +1,106 @@
+"""Trade-offs: how far students lie from their teacher, against network calls, parameters or seconds (`?cost=&teacher=&student=`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from pages.common.layout import EVALUATE, is_demo, page
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pages.common.choices import Choices
+
+NOTE = "Hollow points do not keep the noise-to-image coupling: their PFD measures coupling and distribution together."
+LABELS = {"network_calls": "Network calls", "parameters": "Parameters", "seconds": "Seconds of training"}
+
+
+def show() -> None:
+    """Draw the page."""
+    from pages.common import finding_widgets as widgets
+    from pages.common import findings
+    from pages.common.choices import Choices
+    from pfd_engine import figures
+    from pfd_engine.analysis import pareto_front, trade_off_sentence
+
+    st.title("Trade-offs: error against cost")
+    everything = findings.trade_offs()
+    if everything.empty:
+        empty()
+        return
+    choices = Choices("trade-offs")
+    headline = st.container()
+    left, right = st.columns(2, gap="medium", vertical_alignment="bottom")
+    with left:
+        cost = choices.pick("cost", "Cost", LABELS, "parameters", draw=st.radio, horizontal=True) or "parameters"
+    with right:
+        groups = {str(group): str(group) for group in everything["group"].value_counts().index}
+        group = choices.pick("teacher", "Teacher and descriptor", groups, next(iter(groups))) or next(iter(groups))
+    choices.notes()
+    mine = everything[everything["group"] == group]
+    frame = pareto_front(mine[mine[cost].notna() & (mine[cost] > 0)], cost, "E_gen").reset_index(drop=True)
+    with headline:
+        widgets.headline(trade_off_sentence(frame, cost, "E_gen", figures.COSTS[cost], "name"), figures.COLORS["E_gen"])
+    if frame.empty:
+        st.info(f"No result of this teacher states its {figures.COSTS[cost]}: choose another cost.")
+        return
+    descriptor = str(frame["descriptor"].iloc[0] or "pixel")
+    uncoupled = not frame["keeps_coupling"].all()
+    if uncoupled:
+        st.warning(NOTE)
+    unit = "data units" if descriptor == "pixel" else f"{descriptor} units"
+    figure = figures.trade_offs(frame, cost, unit, NOTE if uncoupled else "")
+    widgets.plot(figure, "trade-offs-plot", f"E_gen against {figures.COSTS[cost]}", lambda data: choose(choices, data))
+    missing = len(mine) - len(frame)
+    left_out = f"{missing} of {len(mine)} results state no number of {figures.COSTS[cost]} and are left out" if missing else ""
+    widgets.under_plot(shared(frame), f"{len(frame)} students, each at its last step", left_out)
+    widgets.csv(frame, f"trade-offs-{cost}")
+    images(choices, mine)
+
+
+def choose(choices: Choices, data: list[Any]) -> None:
+    """Choose the student of a selected point."""
+    st.session_state[choices.key("student")] = str(data[0])
+
+
+def images(choices: Choices, frame: pd.DataFrame) -> None:
+    """Let the visitor choose a student, and draw its wall."""
+    from pages.common.finding_widgets import draw_wall
+
+    st.subheader("The images behind a point")
+    rows = {str(row["key"]): row for row in frame.to_dict("records")}
+    names = {key: str(row["name"]) for key, row in rows.items()}
+    chosen = choices.pick(
+        "student", "Student", names, None, index=None, placeholder="Select a point above, or choose a student here", width=420
+    )
+    if chosen is not None:
+        row = rows[chosen]
+        draw_wall(str(row["run_id"]), None if row["experiment"] == "evaluation" else str(row["student"]))
+
+
+def shared(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return what all rows share, for below the plot; what differs is named by its range or left out."""
+    facts: dict[str, Any] = {}
+    for name in ("teacher", "teacher_revision", "descriptor", "solver", "solver_steps", "noise_seed", "num_noises"):
+        values = frame[name].dropna().unique()
+        facts[name] = (int(values[0]) if name in ("solver_steps", "noise_seed", "num_noises") else values[0]) if len(values) == 1 else None
+    if facts["num_noises"] is None or facts["noise_seed"] is None:
+        facts["noise_seed"] = None
+    facts["student_seeds"] = sorted(frame["student_seed"].dropna().unique())
+    return facts
+
+
+def empty() -> None:
+    """Say how to get results."""
+    if is_demo():
+        st.info("Nothing is published here yet.")
+        return
+    st.info("There is no result yet. Measure a pair on the Evaluate page, distil a student, or run a sweep; every student appears here.")
+    st.page_link(EVALUATE, label="Go to Evaluate")
+    st.code("python -m pfd_engine sweep scaling", language="bash")
+
+
+with page("Trade-offs"):
+    show()

@@ -1,0 +1,98 @@
+"""The questions that the finding pages ask of a store: which sweeps there are, and the rows of one of them; all bounded."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pfd_engine.store import Store
+from pfd_engine.store_queries import OF_RUN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_ROWS = 400_000
+MAX_DISTANCES = 20_000
+MAX_RESULTS = 5_000
+
+
+def sweep_runs(store: Store, experiment: str, limit: int = 50) -> list[dict[str, Any]]:
+    """Return the sweeps of an experiment that have rows, newest first: `run_id`, `source`, `state`, `created`, `students`, `teacher`,
+    `name` (that of its spec, None where it is not known) and `stamp`, which changes whenever rows are added."""
+    found = store.rows(
+        "select m.run_id, m.source, any_value(r.state) as state, any_value(r.created) as created, any_value(r.config) as config, "
+        "any_value(m.teacher) as teacher, count(distinct m.student) filter (m.student_seed is not null) as students, "
+        "concat(count(*), '-', m.source) as stamp "
+        "from measurements m join runs r using (run_id, source) where m.experiment = ? group by m.run_id, m.source "
+        "qualify row_number() over (partition by m.run_id order by m.source desc) = 1 order by created desc nulls last, m.run_id limit ?",
+        [experiment, limit],
+    )
+    return [{name: value for name, value in row.items() if name != "config"} | {"name": _name(row["config"])} for row in found]
+
+
+def sweep_measurements(store: Store, run_id: str) -> pd.DataFrame:
+    """Return the numbers of a sweep: `student`, `size`, `parameters`, `num_samples`, `student_seed`, `step`, `metric`, `band`, `value`,
+    `stderr`, `ci_low`, `ci_high`. Rows of all students of a size and N together have no `student_seed`."""
+    return store.frame(
+        "select student, size, parameters, num_samples, student_seed, step, metric, band, value, stderr, ci_low, ci_high "
+        f"from measurements where {OF_RUN} order by parameters, size, num_samples, student_seed, step, metric, band limit ?",
+        [run_id, run_id, MAX_ROWS],
+    )
+
+
+def sweep_distances(store: Store, run_id: str) -> pd.DataFrame:
+    """Return the squared per-noise distances of a sweep's students, a row a student, step and metric, `squared` by noise seed `(M,)`."""
+    return store.frame(
+        "select student, student_seed, size, num_samples, step, metric, "
+        'flatten(list("values" order by seeds_start)) as squared '
+        f"from noise_distances where {OF_RUN} and student is not null "
+        "group by student, student_seed, size, num_samples, step, metric "
+        "order by size, num_samples, student_seed, step, metric limit ?",
+        [run_id, run_id, MAX_DISTANCES],
+    )
+
+
+def sweep_facts(store: Store, run_id: str) -> dict[str, Any]:
+    """Return what all numbers of a sweep share: `teacher` and its revision, `descriptor`, `solver`, `solver_steps`, noises, student seeds,
+    `objective`, the last `step`; empty where there is no such sweep."""
+    found = store.rows(
+        "select any_value(teacher) as teacher, any_value(teacher_revision) as teacher_revision, any_value(descriptor) as descriptor, "
+        "any_value(solver) as solver, any_value(solver_steps) as solver_steps, any_value(num_noises) as num_noises, "
+        "any_value(noise_seed) as noise_seed, any_value(objective) as objective, max(step) as step, "
+        "list(distinct student_seed order by student_seed) filter (student_seed is not null) as student_seeds "
+        f"from measurements where {OF_RUN} having count(*) > 0",
+        [run_id, run_id],
+    )
+    return found[0] if found else {}
+
+
+def trade_off_rows(store: Store) -> pd.DataFrame:
+    """Return every student's distance to its teacher with what it costs, the newest first and each at its last step.
+
+    `E_gen` is the PFD of an evaluation or the E_gen of a sweep's student, with `ci_low` and `ci_high`; `seconds` is the time of training
+    (sweeps alone state it); `result` is the JSON text of an evaluation's or distillation's result, missing for a sweep.
+    """
+    return store.frame(
+        "with chosen as (select *, arg_max(source, source) over (partition by run_id) as newest from measurements "
+        "where (metric in ('PFD', 'E_gen', 'seconds')) and band is null and (metric = 'PFD' or student_seed is not null)), "
+        "errors as (select * from chosen where source = newest and metric in ('PFD', 'E_gen') "
+        "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1) "
+        "select e.run_id, e.source, e.experiment, e.teacher, e.teacher_revision, e.student, e.size, e.parameters, e.objective, "
+        "e.num_samples, e.student_seed, e.step, e.student_steps, e.solver, e.solver_steps, e.descriptor, e.num_noises, e.noise_seed, "
+        "e.value as E_gen, e.ci_low, e.ci_high, s.value as seconds, case when e.metric = 'PFD' then r.result end as result "
+        "from errors e join runs r on r.run_id = e.run_id and r.source = e.source "
+        "left join chosen s on s.metric = 'seconds' and s.run_id = e.run_id and s.source = e.source and s.student = e.student "
+        "and s.step = e.step order by r.created desc, e.run_id, e.student, e.student_steps limit ?",
+        [MAX_RESULTS],
+    )
+
+
+def rows_stamp(store: Store) -> str:
+    """Return a text that changes whenever rows of any run are added."""
+    return str(store.rows("select concat(count(*), '-', count(distinct run_id)) as stamp from measurements")[0]["stamp"])
+
+
+def _name(config: str | None) -> str | None:
+    values = json.loads(config) if config else None
+    name = values.get("name") if isinstance(values, dict) else None
+    return str(name) if name else None

@@ -1,0 +1,238 @@
+"""The finding pages: the computed sentence on top, choices in the address, images behind a point, and what to do where there is nothing."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.common.layout import BIAS_VARIANCE, DYNAMICS, HOME, RESULT, SCALING, TRADE_OFFS
+from pfd_engine.publish import publish
+from pfd_engine.store import read_results
+from pfd_engine.workspace import REPOSITORY, Workspace
+from tests.finding_samples import finished_sweep
+from tests.run_samples import append_raw, finished_run, measurement
+
+PAGES = {"scaling": SCALING, "training-dynamics": DYNAMICS, "bias-variance": BIAS_VARIANCE, "trade-offs": TRADE_OFFS}
+WITH_SWEEPS = ("scaling", "training-dynamics", "bias-variance")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An empty workspace and nothing published."""
+    import streamlit as st
+
+    monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PFD_MODE", raising=False)
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "published.duckdb")
+    yield Workspace(tmp_path / "home")
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A workspace with a finished sweep of each experiment; and their run ids."""
+    workspace = Workspace(tmp_path_factory.mktemp("measured"))
+    return workspace, {experiment: finished_sweep(workspace, experiment).id for experiment in WITH_SWEEPS}
+
+
+@pytest.fixture
+def sweeps(home, measured):
+    shutil.copytree(measured[0].root, home.root)
+    return measured[1]
+
+
+def visit(path: str, **query: str) -> AppTest:
+    app = AppTest.from_file(str(REPOSITORY / HOME), default_timeout=120)
+    if path != HOME:
+        app.switch_page(path)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return checked(app.run())
+
+
+def checked(app: AppTest) -> AppTest:
+    assert not app.exception, app.exception
+    assert not app.error, [error.value for error in app.error]
+    return app
+
+
+def html(app: AppTest) -> str:
+    return "\n".join(element.proto.body for element in app.get("html"))
+
+
+def captions(app: AppTest) -> str:
+    return "\n".join(caption.value.replace("\\", "") for caption in app.caption)
+
+
+def address(app: AppTest) -> dict[str, str]:
+    return {name: value[0] if isinstance(value, list) else value for name, value in dict(app.query_params).items()}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_empty_page_names_the_command_that_fills_it(page, home):
+    app = visit(PAGES[page])
+    assert len(app.title) == 1
+    assert len(app.info) == 1
+    assert [code.value.split()[:4] for code in app.code] == [["python", "-m", "pfd_engine", "sweep"]]
+    assert not home.runs.exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_draws_in_an_empty_demo(page, monkeypatch):
+    monkeypatch.setenv("PFD_MODE", "demo")
+    assert "Nothing is published" in visit(PAGES[page]).info[0].value
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence", "plots"),
+    [
+        ("scaling", "Students change from memorizing to generalizing at N*", 1),
+        ("training-dynamics", "overfit", 2),
+        ("bias-variance", "the larger part of E_gen²", 2),
+        ("trade-offs", "on the Pareto front", 1),
+    ],
+)
+def test_a_page_opens_with_its_sentence_and_names_what_was_measured(page, sentence, plots, sweeps):
+    app = visit(PAGES[page])
+    assert sentence in html(app)
+    assert len(app.get("plotly_chart")) == plots
+    assert len(app.get("download_button")) == plots
+    for fact in ("M = 64 noises", "Ψ: pixel", "heun, 18 steps", "teacher someone/teacher", "student seed"):
+        assert fact in captions(app)
+
+
+def test_scaling_shows_every_crossing_and_the_collapse_beside_the_papers_exponent(sweeps):
+    drawn = html(visit(SCALING))
+    for size in ("mlp-32", "mlp-64", "mlp-128"):
+        assert f"<td>{size}</td>" in drawn
+    assert "the paper&#x27;s 1/2" in drawn
+
+
+def test_the_rescaled_axis_offers_the_fitted_exponent_and_keeps_choices_in_the_address(sweeps):
+    app = visit(SCALING, axis="rescaled")
+    assert app.slider[0].value == pytest.approx(0.5, abs=0.1)
+    app.slider[0].set_value(0.8)
+    checked(app.run())
+    assert address(app) == {"axis": "rescaled", "a": "0.8"}
+    assert checked(visit(SCALING, axis="rescaled", a="0.8")).slider[0].value == 0.8
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "value"),
+    [("scaling", "run", "sweep-of-nobody"), ("scaling", "size", "mlp-7"), ("scaling", "axis", "sideways"), ("training-dynamics", "n", "17"),
+     ("bias-variance", "size", "<b>"), ("bias-variance", "n", "many"), ("trade-offs", "cost", "money")],
+)  # fmt: skip
+def test_a_bad_value_in_the_address_is_told_in_one_sentence(page, name, value, sweeps):
+    app = visit(PAGES[page], **{name: value})
+    (warning,) = app.warning
+    assert warning.value.replace("\\", "").startswith(f"The link asks for {name} '{value}', which does not exist here")
+    assert name not in address(app)
+
+
+@pytest.mark.parametrize("value", ["steep", "nan", "inf", "9"])
+def test_an_exponent_that_is_none_is_told(value, sweeps):
+    app = visit(SCALING, axis="rescaled", a=value)
+    assert "no number from" in app.warning[0].value.replace("\\", "")
+    assert -0.5 <= app.slider[0].value <= 1.5
+
+
+def test_the_run_in_the_address_is_shown_and_the_newest_else(home):
+    older, newer = finished_sweep(home, "bias-variance"), finished_sweep(home, "bias-variance")
+    assert visit(BIAS_VARIANCE).selectbox[0].value == newer.id
+    assert visit(BIAS_VARIANCE, run=older.id).selectbox[0].value == older.id
+
+
+@pytest.mark.parametrize("page", ["scaling", "training-dynamics"])
+def test_choosing_a_student_shows_its_images_and_the_way_to_its_run(page, sweeps):
+    app = visit(PAGES[page])
+    assert "wall-cell" not in html(app)
+    box = app.selectbox(key=f"{'dynamics' if page != 'scaling' else page}-student")
+    box.select(box.options[0])
+    checked(app.run())
+    assert html(app).count('class="wall-cell"') == 1
+    assert address(app)["student"] == box.options[0]
+    (link,) = [link for link in app.get("page_link") if link.proto.label == "Open its run"]
+    assert sweeps[page] in str(link.proto)
+
+
+def test_a_student_in_the_address_is_shown(sweeps):
+    assert "wall-cell" in html(visit(SCALING, student="mlp-64 N=64 seed 1"))
+
+
+def test_a_selected_point_chooses_its_first_student(measured):
+    import pandas as pd
+    import streamlit as st
+
+    from pages.common.choices import Choices
+    from pages.common.finding_widgets import student_of
+
+    students = pd.DataFrame({"student": ["a", "b"], "size": ["s", "m"], "num_samples": [4, 4], "student_seed": [0, 0]})
+    choices = Choices("test")
+    student_of(choices, students)(["m", 4, 0.1])
+    assert st.session_state[choices.key("student")] == "b"
+    student_of(choices, students)(["m", 63.5])  # a crossing is nobody's
+    assert st.session_state[choices.key("student")] == "b"
+
+
+def test_trade_offs_say_where_the_coupling_is_lost(home):
+    run = finished_run(home)
+    append_raw(run, measurement(student="someone/matched", objective="distribution-matching", student_steps=1, value=2.0, parameters=500))
+    app = visit(TRADE_OFFS)
+    assert "do not keep the noise-to-image coupling" in app.warning[0].value
+    assert "Hollow points" in str(app.get("plotly_chart")[0].proto)
+
+
+def test_trade_offs_count_the_calls_of_solvers_and_of_few_steps(home):
+    run = finished_run(home)
+    append_raw(run, measurement(student="someone/matched", objective="consistency", student_steps=2, value=2.0))
+    from pages.common.findings import trade_offs
+
+    frame = trade_offs().set_index("student")
+    assert frame.loc["someone/student", "network_calls"] == 35
+    assert frame.loc["someone/matched", "network_calls"] == 2
+    assert not frame.loc["someone/matched", "keeps_coupling"]
+    assert frame["key"].is_unique
+
+
+def test_home_states_the_findings_with_links(sweeps):
+    app = visit(HOME)
+    assert "Students change from memorizing to generalizing" in html(app)
+    labels = {link.proto.label for link in app.get("page_link")}
+    assert {"See scaling", "See training dynamics", "See bias-variance"} <= labels
+
+
+def test_the_result_page_of_a_sweep_leads_to_its_finding(sweeps):
+    app = visit(RESULT, run=sweeps["scaling"])
+    (link,) = [link for link in app.get("page_link") if link.proto.label == "See what it found"]
+    assert sweeps["scaling"] in str(link.proto)
+
+
+def test_published_sweeps_are_shown_in_a_demo(measured, tmp_path, monkeypatch):
+    with read_results(measured[0], None) as store:
+        publish(store, list(measured[1].values()), tmp_path / "published.duckdb")
+    monkeypatch.setenv("PFD_MODE", "demo")
+    monkeypatch.setenv("PFD_HOME", str(tmp_path / "nobody"))
+    assert "Students change from memorizing to generalizing" in html(visit(SCALING, student="mlp-64 N=64 seed 1"))
+
+
+def test_no_finding_page_loads_torch(sweeps, home):
+    script = f"""
+import sys
+from streamlit.testing.v1 import AppTest
+for page in {[*PAGES.values()]!r}:
+    app = AppTest.from_file({str(REPOSITORY / HOME)!r}, default_timeout=120)
+    app.switch_page(page)
+    app.run()
+    assert not app.exception and not app.error
+print("torch" in sys.modules)
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, env=os.environ | {"PFD_HOME": str(home.root)}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert answer.stdout.strip().endswith("False")

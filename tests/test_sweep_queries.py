@@ -1,0 +1,91 @@
+"""The finding pages' questions to the store: newest sweep first, one row a student and metric, each student once."""
+
+import numpy as np
+import pytest
+
+from pfd_engine import store_queries, sweep_queries
+from pfd_engine.store import Store
+from pfd_engine.workspace import Workspace
+from tests.finding_samples import NOISES, SAMPLES, SIZES, finished_sweep, scaling_events
+from tests.run_samples import finished_run
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace(tmp_path / "home")
+
+
+@pytest.fixture
+def store(workspace):
+    with Store(workspace, None) as opened:
+        yield opened
+
+
+def test_sweeps_of_an_experiment_come_newest_first_and_once(workspace, store):
+    older, newer = finished_sweep(workspace, "scaling"), finished_sweep(workspace, "scaling")
+    finished_sweep(workspace, "bias-variance")
+    finished_run(workspace)
+    store.ingest()
+    found = sweep_queries.sweep_runs(store, "scaling")
+    assert [row["run_id"] for row in found] == [newer.id, older.id]
+    assert (found[0]["name"], found[0]["students"], found[0]["state"]) == ("scaling-small", 36, "finished")
+    assert len(sweep_queries.sweep_runs(store, "scaling", limit=1)) == 1
+    assert sweep_queries.sweep_runs(store, "training-dynamics") == []
+
+
+def test_the_stamp_of_a_sweep_changes_with_its_rows(workspace, store):
+    events = list(scaling_events())
+    finished_sweep(workspace, "scaling", iter(events[:10]))
+    finished_sweep(workspace, "scaling", iter(events[:20]))
+    store.ingest()
+    stamps = {row["stamp"] for row in sweep_queries.sweep_runs(store, "scaling")}
+    assert len(stamps) == 2
+
+
+def test_distances_are_one_array_a_student_step_and_metric_in_the_order_of_seeds(workspace, store):
+    def blocks():
+        row = {"type": "distances", "metric": "E_gen", "student": "a", "student_seed": 0, "num_samples": 4, "size": "mlp-32", "step": 9}
+        for start in (2, 0, 4):
+            yield {**row, "seeds_start": start, "seeds_stop": start + 2, "values": [float(start), float(start + 1)]}
+
+    run = finished_sweep(workspace, "scaling", blocks())
+    store.ingest()
+    frame = sweep_queries.sweep_distances(store, run.id)
+    assert len(frame) == 1
+    np.testing.assert_array_equal(frame["squared"].iloc[0], np.arange(6.0))
+
+
+def test_a_sweep_is_read_whole(workspace, store):
+    run = finished_sweep(workspace, "scaling")
+    store.ingest()
+    students = len(SIZES) * len(SAMPLES) * 3
+    distances, measurements = sweep_queries.sweep_distances(store, run.id), sweep_queries.sweep_measurements(store, run.id)
+    assert len(distances) == 2 * students
+    assert {len(squared) for squared in distances["squared"]} == {NOISES}
+    assert (measurements["metric"] == "E_gen").sum() == students
+    facts = sweep_queries.sweep_facts(store, run.id)
+    assert (facts["num_noises"], facts["descriptor"], facts["student_seeds"]) == (NOISES, "pixel", [0, 1, 2])
+    assert sweep_queries.sweep_facts(store, "no-such-run") == {}
+
+
+def test_pairs_are_those_of_one_student(workspace, store):
+    run = finished_sweep(workspace, "scaling")
+    store.ingest()
+    assert len(store_queries.pairs(store, run.id)) == 36
+    assert len(store_queries.pairs(store, run.id, "mlp-32 N=16 seed 0")) == 1
+    assert store_queries.pairs(store, run.id, "nobody") == []
+
+
+def test_trade_offs_have_each_student_once_at_its_last_step_with_its_seconds(workspace, store):
+    finished_sweep(workspace, "training-dynamics")
+    finished_run(workspace)
+    store.ingest()
+    frame = sweep_queries.trade_off_rows(store)
+    sweep, evaluation = frame[frame["experiment"] != "evaluation"], frame[frame["experiment"] == "evaluation"]
+    assert len(sweep) == 8
+    assert set(sweep["step"]) == {6400}
+    assert set(sweep["seconds"]) == {12.0}
+    assert evaluation["E_gen"].tolist() == [1.5]
+    assert evaluation["seconds"].isna().all()
+    assert evaluation["result"].notna().all()
+    assert sweep["result"].isna().all()
