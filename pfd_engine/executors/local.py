@@ -101,15 +101,20 @@ def execute(work: Work, tasks: Sequence[Any], processes: int) -> Generator[tuple
 def _child(connection: Connection, work: Work, task: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    with suppress(EOFError, OSError):  # the driver is gone: its successor does this task again
+        for message in attempt(work, task):
+            connection.send(message)
+            if not isinstance(message, Outcome):
+                connection.recv()
+
+
+def attempt(work: Work, task: Any) -> Iterator[list[Event] | Outcome]:
+    """Run one task in this process: yields its events, and its outcome last."""
     try:
-        for events in work(task):
-            connection.send(events)
-            connection.recv()
+        yield from work(task)
         outcome = Outcome()
     except PFDError as error:
         outcome = Outcome(str(error))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the driver is gone: its successor does this task again
     except MemoryError:
         outcome = Outcome("the memory is exhausted: lower the group size")
     except Exception as error:
@@ -117,8 +122,7 @@ def _child(connection: Connection, work: Work, task: Any) -> None:
             outcome = Outcome("the disk is full: free space and start the sweep again, which goes on from here", fatal=True)
         else:
             outcome = Outcome(f"unexpected error ({type(error).__name__})", traceback.format_exc())
-    with suppress(OSError):
-        connection.send(outcome)
+    yield outcome
 
 
 def _end_with_the_driver() -> None:
