@@ -55,7 +55,7 @@ def show() -> None:
     widgets.plot(figure, "trade-offs-plot", f"E_gen against {figures.COSTS[cost]}", lambda data: choose(choices, data))
     missing = len(mine) - len(frame)
     left_out = f"{missing} of {len(mine)} results state no number of {figures.COSTS[cost]} and are left out" if missing else ""
-    widgets.under_plot(shared(frame), f"{len(frame)} students, each at its last step", left_out)
+    widgets.under_plot(shared(frame), noises(frame), f"{len(frame)} students, each at its last step", left_out)
     widgets.csv(frame, f"trade-offs-{cost}")
     images(choices, mine)
 
@@ -86,10 +86,14 @@ def shared(frame: pd.DataFrame) -> dict[str, Any]:
     for name in ("teacher", "teacher_revision", "descriptor", "solver", "solver_steps", "noise_seed", "num_noises"):
         values = frame[name].dropna().unique()
         facts[name] = (int(values[0]) if name in ("solver_steps", "noise_seed", "num_noises") else values[0]) if len(values) == 1 else None
-    if facts["num_noises"] is None or facts["noise_seed"] is None:
-        facts["noise_seed"] = None
     facts["student_seeds"] = sorted(frame["student_seed"].dropna().unique())
     return facts
+
+
+def noises(frame: pd.DataFrame) -> str:
+    """Name the numbers of noises where they differ between rows; empty where all are equal."""
+    low, high = frame["num_noises"].min(), frame["num_noises"].max()
+    return "" if low == high or low != low else f"M = {int(low):,} to {int(high):,} noises"
 
 
 def empty() -> None:

@@ -17,6 +17,7 @@ TORCH_FREE = [
     "runs",
     "worker",
     "store",
+    "sweep_queries",
     "hub",
     "checkpoint_info",
     "figures",

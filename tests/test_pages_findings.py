@@ -150,7 +150,7 @@ def test_the_run_in_the_address_is_shown_and_the_newest_else(home):
 @pytest.mark.parametrize("page", ["scaling", "training-dynamics"])
 def test_choosing_a_student_shows_its_images_and_the_way_to_its_run(page, sweeps):
     app = visit(PAGES[page])
-    assert "wall-cell" not in html(app)
+    assert 'class="wall-cell"' not in html(app)
     box = app.selectbox(key=f"{'dynamics' if page != 'scaling' else page}-student")
     box.select(box.options[0])
     checked(app.run())
@@ -161,7 +161,7 @@ def test_choosing_a_student_shows_its_images_and_the_way_to_its_run(page, sweeps
 
 
 def test_a_student_in_the_address_is_shown(sweeps):
-    assert "wall-cell" in html(visit(SCALING, student="mlp-64 N=64 seed 1"))
+    assert 'class="wall-cell"' in html(visit(SCALING, student="mlp-64 N=64 seed 1"))
 
 
 def test_a_selected_point_chooses_its_first_student(measured):

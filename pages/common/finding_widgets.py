@@ -124,7 +124,7 @@ def draw_wall(run_id: str, student: str | None) -> None:
     if drawn := wall(read_pairs(run_id, student)):
         last = " The images are those of its last training step." if student else ""
         st.caption(f"Each column starts from one noise. Below it: the distance between teacher and student.{last}")
-        st.html(drawn)
+        st.html(f'<div class="wall-few">{drawn}</div>' if student else drawn)  # a sweep keeps few pairs of each student
     else:
         st.info("No images were kept here: this student has not finished, or its samples are not pictures of one or three channels.")
     st.page_link(RESULT, label="Open its run", query_params={"run": run_id})

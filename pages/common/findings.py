@@ -170,10 +170,12 @@ def _calls_and_coupling(row: Mapping[Any, Any]) -> tuple[float, bool]:
     objective, steps, solver = row["objective"], row["student_steps"], SOLVERS.get(str(row["solver"]))
     keeps = objective != "distribution-matching" and not (objective == "consistency" and not _missing(steps) and steps > 1)
     result = json.loads(row["result"]) if isinstance(row["result"], str) else {}
+    own = None if _missing(steps) else int(steps)
     shorts = [short for short in (result.get("distillation") or {}).get("evaluations") or [] if isinstance(short, dict)]
-    mine = next(
-        (s for s in shorts if (s.get("student"), s.get("student_steps")) == (row["student"], None if _missing(steps) else steps)), result
-    )
+    about = [short for short in shorts if (short.get("student"), short.get("student_steps")) == (row["student"], own)]
+    if not shorts and result.get("student_steps") == own:
+        about = [result]
+    mine = about[0] if about else {}
     keeps = keeps and not mine.get("coupling_note")
     calls = (mine.get("network_calls") or {}).get("student")
     if isinstance(calls, int):
