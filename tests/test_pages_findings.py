@@ -91,7 +91,7 @@ def test_a_page_draws_in_an_empty_demo(page, monkeypatch):
 @pytest.mark.parametrize(
     ("page", "sentence", "plots"),
     [
-        ("scaling", "Students change from memorizing to generalizing at N*", 1),
+        ("scaling", "Students generalize instead of memorizing from N*", 1),
         ("training-dynamics", "overfit", 2),
         ("bias-variance", "the larger part of E_gen²", 2),
         ("trade-offs", "on the Pareto front", 1),
@@ -201,7 +201,7 @@ def test_trade_offs_count_the_calls_of_solvers_and_of_few_steps(home):
 
 def test_home_states_the_findings_with_links(sweeps):
     app = visit(HOME)
-    assert "Students change from memorizing to generalizing" in html(app)
+    assert "Students generalize instead of memorizing" in html(app)
     labels = {link.proto.label for link in app.get("page_link")}
     assert {"See scaling", "See training dynamics", "See bias-variance"} <= labels
 
@@ -217,7 +217,7 @@ def test_published_sweeps_are_shown_in_a_demo(measured, tmp_path, monkeypatch):
         publish(store, list(measured[1].values()), tmp_path / "published.duckdb")
     monkeypatch.setenv("PFD_MODE", "demo")
     monkeypatch.setenv("PFD_HOME", str(tmp_path / "nobody"))
-    assert "Students change from memorizing to generalizing" in html(visit(SCALING, student="mlp-64 N=64 seed 1"))
+    assert "Students generalize instead of memorizing" in html(visit(SCALING, student="mlp-64 N=64 seed 1"))
 
 
 def test_no_finding_page_loads_torch(sweeps, home):
