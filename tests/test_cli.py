@@ -409,11 +409,12 @@ def test_results_start_without_torch(workspace: Workspace) -> None:
 
 def test_an_answer_that_cannot_be_written_is_one_sentence(workspace: Workspace) -> None:
     finished_run(workspace)
+    buffered = {name: value for name, value in environment(workspace.root).items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:
         answer = subprocess.run(
-            command("results"), env=environment(workspace.root), cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            command("results"), env=buffered, cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )  # fmt: skip
-    assert answer.returncode == 1
+    assert answer.returncode == 1, answer.stderr
     assert answer.stderr.count("\n") == 1
 
 
