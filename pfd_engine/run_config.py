@@ -36,7 +36,7 @@ class RunConfig(BaseModel):
             return cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
-            field = str(first["loc"][0]) if first["loc"] else None
+            field = str(first["loc"][0]) if first["loc"] else getattr(first.get("ctx", {}).get("error"), "field", None)
             raise InputError(cls._sentence(first, field), field) from None
 
     @property
@@ -86,6 +86,14 @@ EXPECTED = {
     "string": "a text of 1 to 1,024 characters",
     "bool": "true or false",
 }
+
+
+class Disagreement(ValueError):
+    """Two fields that do not go together: one sentence, and the field that a form shows it beside."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 def one_of(what: str, value: str, allowed: Sequence[str]) -> str:
