@@ -21,6 +21,7 @@ import torch
 from pfd_engine.bundled import GENERALIZES, MEMORIZES, TEACHER
 from pfd_engine.cli import main
 from pfd_engine.cli_output import ProgressBar
+from pfd_engine.doctor import _writable
 from pfd_engine.runs import Run, list_runs
 from pfd_engine.store import Store
 from pfd_engine.workspace import ASSETS, Workspace
@@ -334,6 +335,14 @@ def test_a_folder_of_this_machine_is_not_published(workspace: Workspace, tmp_pat
         (row,) = demo.rows("select student from measurements where metric = 'E_mem' and run_id = ?", [inside.id])
         assert row["student"] == f"./pfd_engine/assets/{GENERALIZES}"
     assert str(REPOSITORY).encode() not in (tmp_path / "r.duckdb").read_bytes()
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_doctor_names_a_file_where_the_workspace_should_be(below: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check = _writable(Workspace(tmp_path / "file" / below))
+    assert not check.ok
+    assert f"{tmp_path}/file is a file" in check.detail
 
 
 def test_doctor_says_what_is_sound_and_what_is_not(workspace: Workspace, hub: object) -> None:
