@@ -10,7 +10,7 @@ from pydantic import field_validator, model_validator
 from pfd_engine.descriptors import descriptor_names
 from pfd_engine.noise_ranges import EVALUATION_SEEDS
 from pfd_engine.references import parse_reference
-from pfd_engine.run_config import Reference, RunConfig, device_name, one_of, within
+from pfd_engine.run_config import FieldError, Reference, RunConfig, device_name, one_of, within
 from pfd_engine.solvers import SOLVERS
 
 MAX_STEPS = 4096
@@ -111,10 +111,11 @@ class EvaluateConfig(RunConfig):
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         if self.sigma_min is not None and self.sigma_max is not None and self.sigma_min >= self.sigma_max:
-            raise ValueError(f"sigma_min {self.sigma_min} is not below sigma_max {self.sigma_max}: exchange them")
+            raise FieldError(f"sigma_min {self.sigma_min} is not below sigma_max {self.sigma_max}: exchange them", "sigma_min")
         if self.seed + self.num_noises > EVALUATION_SEEDS.stop:
-            raise ValueError(
+            raise FieldError(
                 f"seeds {self.seed} to {self.seed + self.num_noises - 1} leave the evaluation range [0, {EVALUATION_SEEDS.stop}): "
-                "lower the seed or the number of noises (seeds above are for training and held-out sets)"
+                "lower the seed or the number of noises (seeds above are for training and held-out sets)",
+                "seed",
             )
         return self

@@ -102,6 +102,9 @@ def _hub() -> Check:
 
 def _writable(workspace: Workspace) -> Check:
     folder = _existing(workspace.root)
+    blocked = next((path for path in (workspace.root, *workspace.root.parents) if path.exists() and not path.is_dir()), None)
+    if blocked is not None:
+        return Check("workspace", False, f"{blocked} is a file: set PFD_HOME to a folder")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass

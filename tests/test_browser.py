@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from playwright.sync_api import expect
 
 from benchmarks.browser import DRAWN, chromium, chromium_path, serve
 from pfd_engine.bundled import bundled_references
@@ -135,7 +136,7 @@ def test_main_path_from_an_empty_workspace_to_a_shared_link(browser, app):
 
         page.wait_for_url("**/evaluate?*")
         page.wait_for_selector("h1:has-text('Evaluate')")
-        assert page.get_by_label("Student", exact=True).input_value() == references.student_memorizes
+        expect(page.get_by_label("Student", exact=True)).to_have_value(references.student_memorizes)
         page.get_by_label("Teacher", exact=True).fill(references.teacher)
         page.get_by_label("Teacher", exact=True).press("Enter")
         page.wait_for_selector("text=35 network calls a noise")
@@ -234,7 +235,7 @@ def test_a_run_that_cannot_start_says_why_and_leads_back_to_the_form(browser, ap
         page.get_by_text("Change it and try again").click()
         page.wait_for_url("**/evaluate?*")
         page.wait_for_selector("h1:has-text('Evaluate')")
-        assert page.get_by_label("Training set of the student", exact=True).input_value().endswith("nothing-here")
+        expect(page.get_by_label("Training set of the student", exact=True)).to_have_value(re.compile("nothing-here$"))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ import torch
 from pfd_engine.bundled import GENERALIZES, MEMORIZES, TEACHER
 from pfd_engine.cli import main
 from pfd_engine.cli_output import ProgressBar
+from pfd_engine.doctor import _writable
 from pfd_engine.runs import Run, list_runs
 from pfd_engine.store import Store
 from pfd_engine.workspace import ASSETS, Workspace
@@ -336,6 +337,14 @@ def test_a_folder_of_this_machine_is_not_published(workspace: Workspace, tmp_pat
     assert str(REPOSITORY).encode() not in (tmp_path / "r.duckdb").read_bytes()
 
 
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_doctor_names_a_file_where_the_workspace_should_be(below: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check = _writable(Workspace(tmp_path / "file" / below))
+    assert not check.ok
+    assert f"{tmp_path}/file is a file" in check.detail
+
+
 def test_doctor_says_what_is_sound_and_what_is_not(workspace: Workspace, hub: object) -> None:
     answer = call(workspace.root, "doctor", "--json")
     report = json.loads(answer.stdout)
@@ -409,11 +418,12 @@ def test_results_start_without_torch(workspace: Workspace) -> None:
 
 def test_an_answer_that_cannot_be_written_is_one_sentence(workspace: Workspace) -> None:
     finished_run(workspace)
+    buffered = {name: value for name, value in environment(workspace.root).items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:
         answer = subprocess.run(
-            command("results"), env=environment(workspace.root), cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            command("results"), env=buffered, cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )  # fmt: skip
-    assert answer.returncode == 1
+    assert answer.returncode == 1, answer.stderr
     assert answer.stderr.count("\n") == 1
 
 

@@ -215,6 +215,8 @@ BAD_INPUT = [
     ({"teacher": "no slash"}, "teacher", "is no reference"),
     ({"student": "./no/such/folder"}, "student", "no/such/folder"),
     ({"sigma_max": "500"}, "sigma_max", "sigma_max is 500"),
+    ({"sigma_min": "5", "sigma_max": "1"}, "sigma_min", "sigma_min 5.0 is not below sigma_max 1.0"),
+    ({"seed": str(2**24 - 10)}, "seed", "leave the evaluation range"),
     ({"student_steps": "4"}, "student_steps", "has no steps of its own"),
     ({"teacher_revision": "main"}, "teacher_revision", "a folder has no revision"),
     ({"batch_size": "many"}, "batch_size", "give auto or a whole number"),
@@ -232,6 +234,8 @@ def test_bad_input_is_explained_once_and_never_launched(query, field, sentence, 
     assert len(alerts) == 1
     assert sentence in alerts[0]
     assert "<img" not in alerts[0]
+    everywhere = [element for element in app.get("html") if sentence in element.proto.body]
+    assert len(everywhere) == 2, f"the sentence stands below {field}, and once more beside Launch"
     assert list_runs(home) == []
 
 

@@ -142,7 +142,10 @@ def test_a_bad_file_ends_the_command_with_status_2_and_one_line(
 
 def test_a_name_that_is_no_spec_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", "scalign"]) == 2
-    assert "spec is 'scalign': name one of bias-variance, bias-variance-gpu, scaling, scaling-gpu, training-dynamics, training-dynamics-gpu" in capsys.readouterr().err
+    assert (
+        "spec is 'scalign': name one of bias-variance, bias-variance-gpu, scaling, scaling-gpu, training-dynamics, training-dynamics-gpu"
+        in capsys.readouterr().err
+    )
 
 
 def test_every_size_with_every_n_and_every_seed_is_one_student() -> None:
