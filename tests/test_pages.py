@@ -333,6 +333,7 @@ def test_an_unexpected_error_is_one_sentence_and_its_details_are_logged(page, mo
     targets = {
         "Home": "pages.common.data.latest_results",
         "Evaluate": "pages.common.fields.Form.read",
+        "Distill": "pages.common.fields.Form.read",
         "Runs": "pages.common.progress.bar",
         "Result": "pages.common.data.read_result",
         "Checkpoints": "pages.common.models.bundled_choices",
