@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: run test lint e2e bench demo lock assets results clean
+.PHONY: run test lint e2e bench soak demo lock assets results clean
 .DELETE_ON_ERROR:
 
 run: .venv/installed
@@ -24,6 +24,10 @@ lint: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/evaluate.py
 	$(BIN)/python benchmarks/pages.py
+
+# A short version of each bundled sweep, killed at random ten times on the way: about five minutes on two cores.
+soak: .venv/installed-dev
+	$(BIN)/python -m tests.soak_sweeps
 
 demo: .venv-demo/installed
 	PFD_MODE=demo .venv-demo/bin/streamlit run app.py --server.address 127.0.0.1 --server.port $(PORT)
