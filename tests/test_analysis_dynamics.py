@@ -94,6 +94,8 @@ def test_locators_find_what_they_name():
     assert largest_fall(curve).tolist() == [[0, 5]]
     assert fall_then_rise(curve).tolist() == [[0, 3, 4]]
     assert double_descent(curve).tolist() == [[0, 3, 4, 5]]
+    small_first_fall = np.array([[2.0, 1.9, 2.1, 2.5, 3.0, 2.4, 0.5]])  # many steps rise by more than the fall: the peak is the highest
+    assert double_descent(small_first_fall).tolist() == [[0, 1, 4, 6]]
 
 
 def test_curves_and_consecutive_contrasts_are_paired_and_corrected():

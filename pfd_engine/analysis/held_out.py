@@ -76,14 +76,21 @@ def fall_after_dip(means: Array) -> Steps:
 
 
 def double_descent(means: Array) -> Steps:
-    """Return `(curves, 4)`: start, dip, peak, second dip; the peak maximizes the smallest of fall, rise and second fall."""
+    """Return `(curves, 4)`: start, dip, peak, second dip, of which the smallest of fall, rise and second fall is as large as can be.
+
+    Where the first fall is the smallest, many steps would do as the peak: it is the highest one between both dips.
+    """
     rows = np.arange(len(means))
     dip, second = _first_maximum(-means), _last_maximum(-means)
     start = np.take_along_axis(_first_maximum(means), dip, 1)
     lowest, first = np.take_along_axis(means, dip, 1), np.take_along_axis(means, start, 1)
     smallest = np.minimum(np.minimum(first - lowest, means - lowest), means - np.take_along_axis(means, second, 1))
-    peak = smallest.argmax(axis=1)
-    return np.stack([start[rows, peak], dip[rows, peak], peak, second[rows, peak]], axis=1)
+    best = smallest.argmax(axis=1)
+    start, dip, second = start[rows, best], dip[rows, best], second[rows, best]
+    steps = np.arange(means.shape[1])
+    between = (steps >= dip[:, None]) & (steps <= second[:, None])
+    peak = np.where(between, means, -np.inf).argmax(axis=1)
+    return np.stack([start, dip, peak, second], axis=1)
 
 
 def held_out_contrasts(squared: Array, locate: Locator) -> HeldOut:
