@@ -14,7 +14,15 @@ from pfd_engine.workspace import Workspace
 from tests.hub_server import FAMILIES, FEW_STEP
 
 pytestmark = pytest.mark.browser
-PAGES = {"Home": "", "Evaluate": "evaluate", "Distill": "distill", "Runs": "runs", "Result": "result", "Checkpoints": "checkpoints"}
+PAGES = {
+    "Home": "",
+    "Evaluate": "evaluate",
+    "Distill": "distill",
+    "Sweep": "sweep",
+    "Runs": "runs",
+    "Result": "result",
+    "Checkpoints": "checkpoints",
+}
 RUN_SECONDS = 120
 # Streamlit looks for itself below each page's path first; that is its own noise.
 PROBES = re.compile(r"/_stcore/(health|host-config)$")

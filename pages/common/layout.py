@@ -18,10 +18,11 @@ from pfd_engine.workspace import Workspace
 HERE = Path(__file__).parent
 LOG = logging.getLogger("pfd_engine.pages")
 
-HOME, EVALUATE, DISTILL, RUNS, RESULT, CHECKPOINTS = (
+HOME, EVALUATE, DISTILL, SWEEP, RUNS, RESULT, CHECKPOINTS = (
     "app.py",
     "pages/evaluate.py",
     "pages/distill.py",
+    "pages/sweep.py",
     "pages/runs.py",
     "pages/result.py",
     "pages/checkpoints.py",
@@ -35,7 +36,7 @@ SCALING, DYNAMICS, BIAS_VARIANCE, TRADE_OFFS = (
 NAVIGATION = {
     "Results": ((HOME, "Home"), (RESULT, "Result")),
     "Findings": ((SCALING, "Scaling"), (DYNAMICS, "Training dynamics"), (BIAS_VARIANCE, "Bias-variance"), (TRADE_OFFS, "Trade-offs")),
-    "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (RUNS, "Runs")),
+    "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (SWEEP, "Sweep"), (RUNS, "Runs")),
     "Models": ((CHECKPOINTS, "Checkpoints"),),
 }
 
