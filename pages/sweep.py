@@ -26,15 +26,28 @@ def sweep() -> None:
 
 
 def presets() -> None:
-    """Draw a button for each bundled spec, with the question that it asks."""
-    from pages.common import words
-    from pfd_engine.experiments.spec_files import bundled_specs, question_of
+    """Draw a button for each bundled spec, with the question that it asks; the experiments themselves first, then larger and other ones."""
+    from pfd_engine.experiments.spec_files import bundled_specs
 
     st.subheader("Start from")
-    for name in bundled_specs():
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.button(name, key=f"preset-{name}", on_click=fill, args=(name,))
-            st.caption(words.markdown(question_of(name)))
+    experiments = [name for name in bundled_specs() if name in options()["experiment"]]
+    with st.container(gap="xsmall"):
+        for name in experiments:
+            preset(name)
+    with st.expander("Larger and other sweeps", type="compact"):
+        for name in bundled_specs():
+            if name not in experiments:
+                preset(name)
+
+
+def preset(name: str) -> None:
+    """Draw the button of one bundled spec and what it asks."""
+    from pages.common import words
+    from pfd_engine.experiments.spec_files import question_of
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(name, key=f"preset-{name}", on_click=fill, args=(name,))
+        st.caption(words.markdown(question_of(name)))
 
 
 def fill(name: str) -> None:
@@ -202,9 +215,11 @@ def priced(config: SweepConfig) -> list[tuple[str, str]]:
 
 def as_file(config: SweepConfig) -> None:
     """Draw the sweep as TOML, to copy or to download."""
-    from pfd_engine.experiments.spec_files import spec_text
+    from pfd_engine.experiments.spec_files import name_of, spec_text
 
     text = spec_text(config)
+    if name_of(config) is None:
+        st.caption("The command reads this file:")
     with st.expander("The same as a file", type="compact"):
         st.code(text, language="toml")
     st.download_button(f"Download {config.name}.toml", text.encode(), f"{config.name}.toml", "application/toml", on_click="ignore")
