@@ -64,6 +64,7 @@ def main() -> int:
             "trade-offs": "trade_offs",
             "evaluate": f"evaluate?teacher={teacher}&student={student}",
             "distill": f"distill?teacher={teacher}&objective=consistency&size=mlp-512&warmup_steps=100",
+            "sweep": f"sweep?teacher={teacher}&sweep_sizes=mlp-32&sweep_sizes=mlp-64&sweep_num_samples=16,64,256&sweep_steps=2000",
             "runs": "runs",
             "result": f"result?run={run_id}",
             "methods": "methods",

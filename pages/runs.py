@@ -53,7 +53,7 @@ def card(run: Run) -> None:
     from pages.common.progress import bar
 
     status, values = run.status, run.config_values
-    kind = " :blue-badge[distillation]" if values.get("kind") == "distill" else ""
+    kind = {"distill": " :blue-badge[distillation]", "sweep": " :violet-badge[sweep]"}.get(str(values.get("kind")), "")
     st.markdown(f":{COLORS[status.state]}-badge[{status.state}]{kind} {words.run_title(values)}")
     if apart := words.settings(values):
         st.caption(words.markdown(apart))

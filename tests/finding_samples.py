@@ -69,14 +69,16 @@ def bias_variance_events() -> Iterator[dict[str, Any]]:
 EVENTS = {"scaling": scaling_events, "training-dynamics": dynamics_events, "bias-variance": bias_variance_events}
 
 
-def finished_sweep(workspace: Workspace, experiment: str, events: Iterator[dict[str, Any]] | None = None) -> Run:
+def finished_sweep(
+    workspace: Workspace, experiment: str, events: Iterator[dict[str, Any]] | None = None, result: dict[str, Any] | None = None
+) -> Run:
     config = a_sweep(experiment)
     run, lock = claim_new_run(workspace, config)
     with EventLog(run.events_path) as log:
         for event in events or EVENTS[experiment]():
             log.append(event, durable=False)
-        result = {"experiment": experiment, "name": config.name, "students": 36, "failed": {}, "seconds": 60.0, "run_id": run.id}
-        log.append({"type": "result", "result": result}, durable=False)
+        told = {"experiment": experiment, "name": config.name, "students": 36, "failed": {}, "seconds": 60.0, "run_id": run.id}
+        log.append({"type": "result", "result": told | (result or {})}, durable=False)
     run.write_status(run.status.model_copy(update={"state": "finished", "finished": run.status.created + 60}))
     lock.release()
     return run

@@ -5,6 +5,7 @@ Half of the kills end the driver with all its processes, half a single task of i
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import signal
@@ -19,16 +20,15 @@ from typing import Any
 import psutil
 
 from pfd_engine.experiments.spec import SweepConfig
-from pfd_engine.experiments.spec_files import bundled_specs, load_spec
+from pfd_engine.experiments.spec_files import load_spec
 from pfd_engine.run_events import parse_lines, read_whole_lines
-from pfd_engine.runs import Run, create_run
+from pfd_engine.runs import ENDED, Run, create_run
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests.run_processes import command, environment
 from tests.sweep_rows import contents
 
-KILLS = 10
 SHORT: dict[str, Any] = {
-    "steps": 3000, "checkpoints": 4, "first_checkpoint": 100, "seeds": [0, 1, 2], "evaluation": {"num_noises": 256}, "device": "cpu",
+    "checkpoints": 4, "first_checkpoint": 100, "seeds": [0, 1, 2], "evaluation": {"num_noises": 256}, "device": "cpu",
 }  # fmt: skip
 SHORTER = {
     "scaling": {"sizes": ["mlp-32", "mlp-64"], "num_samples": [16, 128, 1024], "group_size": 3},
@@ -37,9 +37,9 @@ SHORTER = {
 }
 
 
-def short(name: str) -> SweepConfig:
+def short(name: str, steps: int) -> SweepConfig:
     """Return a version of a bundled sweep that is about a minute of work."""
-    return load_spec(name, SHORT | SHORTER[name])
+    return load_spec(name, SHORT | SHORTER[name] | {"steps": steps})
 
 
 def drive(run: Run) -> subprocess.Popen[bytes]:
@@ -63,7 +63,7 @@ def calm(config: SweepConfig, root: Path) -> tuple[Workspace, float]:
     return workspace, time.monotonic() - started
 
 
-def disturbed(config: SweepConfig, root: Path, seconds: float, chance: random.Random) -> tuple[Workspace, list[str]]:
+def disturbed(config: SweepConfig, root: Path, seconds: float, kills: int, chance: random.Random) -> tuple[Workspace, list[str]]:
     """Run a sweep with kills spread over `seconds` of work; returns its workspace and what was killed."""
     workspace = Workspace(root)
     run = create_run(workspace, config, queued=False)
@@ -71,11 +71,12 @@ def disturbed(config: SweepConfig, root: Path, seconds: float, chance: random.Ra
     single_allowed = True
     while driver.poll() is None or run.status.state != "finished":
         if driver.poll() is not None:
+            assert run.status.state not in ENDED, run.log_tail()
             driver = drive(run)
-        if len(killed) == KILLS:
+        if len(killed) == kills:
             assert driver.wait() == 0, run.log_tail()
             break
-        known, delay = size_of_events(run), chance.uniform(0, seconds / KILLS)
+        known, delay = size_of_events(run), chance.uniform(0, seconds / kills)
         while driver.poll() is None and not has_moved(run, known):
             time.sleep(0.05)
         with suppress(subprocess.TimeoutExpired):
@@ -110,12 +111,12 @@ def is_training(event: dict[str, Any]) -> bool:
     return event["type"] == "progress" and event.get("phase") == "students"
 
 
-def soak(name: str, seed: int) -> bool:
+def soak(name: str, steps: int, kills: int, seed: int) -> bool:
     """Compare both runs of one sweep; says how it went and returns whether they agree."""
-    config = short(name)
+    config = short(name, steps)
     with tempfile.TemporaryDirectory() as folder:
         undisturbed, seconds = calm(config, Path(folder) / "calm")
-        workspace, killed = disturbed(config, Path(folder) / "disturbed", seconds, random.Random(seed))
+        workspace, killed = disturbed(config, Path(folder) / "disturbed", seconds, kills, random.Random(seed))
         expected, found = contents(undisturbed), contents(workspace)
     different = [table for table in expected if expected[table] != found[table]]
     rows = len(expected["measurements"])
@@ -124,12 +125,21 @@ def soak(name: str, seed: int) -> bool:
         f"{killed.count('task')} tasks killed: {'the same rows' if not different else 'DIFFERENT rows in ' + ', '.join(different)}",
         flush=True,
     )
-    return not different and rows > 0 and len(killed) == KILLS
+    return not different and rows > 0 and len(killed) == kills
+
+
+def main() -> int:
+    """Soak the sweeps that are named, or all; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(SHORTER)}; all where none is named")
+    parser.add_argument("--kills", type=int, default=10, help="how often to kill")
+    parser.add_argument("--steps", type=int, default=3000, help="training steps of each student")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="decides when what is killed")
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    agreed = [soak(name, options.steps, options.kills, options.seed) for name in options.names or SHORTER]
+    return 0 if all(agreed) else 1
 
 
 if __name__ == "__main__":
-    chosen = sys.argv[1:] or [name for name in bundled_specs() if name in SHORTER]
-    at = int(time.time())
-    print(f"seed {at}", flush=True)
-    agreed = [soak(name, at) for name in chosen]
-    sys.exit(not all(agreed))
+    sys.exit(main())

@@ -19,6 +19,7 @@ PAGES = {
     "Home": "",
     "Evaluate": "evaluate",
     "Distill": "distill",
+    "Sweep": "sweep",
     "Runs": "runs",
     "Result": "result",
     "Checkpoints": "checkpoints",

@@ -26,6 +26,7 @@ PAGES = {
     "Runs": "pages/runs.py",
     "Result": "pages/result.py",
     "Checkpoints": "pages/checkpoints.py",
+    "Sweep": "pages/sweep.py",
     "Methods": "pages/methods.py",
 }
 TIMEOUT = 30

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any, Literal
+from typing import Any
 
 import streamlit as st
 
 from pages.common import words
 from pages.common.checks import NEEDS_FILE
-from pages.common.fields import Slot
+from pages.common.fields import Cell, Slot, draw_rows
 from pages.common.forms import DEVICES
 from pages.common.forms import DISTILL_FORM as FORM
 from pages.common.layout import is_demo
@@ -65,21 +65,9 @@ def ladder_html(chosen: str, shape: Sequence[int] | None, batch_size: int) -> st
     return f'<table class="plain"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
 
 
-Cell = tuple[Callable[..., Slot], str, str, dict[str, Any]]
-
-
 def advanced(preset: ObjectivePreset) -> dict[str, Slot]:
     """Draw the fields that are seldom needed, by what they are for."""
-    slots: dict[str, Slot] = {}
-    for heading, rows in _rows(preset).items():
-        st.markdown(f"**{heading}**")
-        for cells in rows:  # row by row, so that a phone, which has one column, shows them in this order
-            aligned: Literal["top", "bottom"] = "bottom" if any(cell[0] == FORM.tick for cell in cells) else "top"
-            columns = st.columns(len(cells), vertical_alignment=aligned)
-            for column, (draw, name, label, options) in zip(columns, cells, strict=True):
-                with column:
-                    slots[name] = draw(name, label, **options)
-    return slots
+    return draw_rows(_rows(preset))
 
 
 def _rows(preset: ObjectivePreset) -> dict[str, list[list[Cell]]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
@@ -17,6 +17,24 @@ from pfd_engine.run_config import RunConfig
 LARGEST = 2**53 - 1
 UNKNOWN = "\0"
 Slot = st.delta_generator.DeltaGenerator
+
+
+Cell = tuple[Callable[..., Slot], str, str, dict[str, Any]]
+
+
+def draw_rows(rows_by_heading: Mapping[str, Sequence[Sequence[Cell]]]) -> dict[str, Slot]:
+    """Draw rows of fields below headings; a cell is how it is drawn, the field, its label and its options."""
+    slots: dict[str, Slot] = {}
+    for heading, rows in rows_by_heading.items():
+        st.markdown(f"**{heading}**")
+        for cells in rows:  # row by row, so that a phone, which has one column, shows them in this order
+            ticks = any(getattr(cell[0], "__name__", "") == "tick" for cell in cells)
+            aligned: Literal["top", "bottom"] = "bottom" if ticks else "top"
+            columns = st.columns(len(cells), vertical_alignment=aligned)
+            for column, (draw, name, label, options) in zip(columns, cells, strict=True):
+                with column:
+                    slots[name] = draw(name, label, **options)
+    return slots
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,10 @@ class Form:
         index = listed.index(default) if default in listed else None if default is None else 0
         return self._draw("selectbox", name, label, listed, **{"index": index, **more})
 
+    def several(self, name: str, label: str, options: Collection[str], **more: Any) -> Slot:
+        """Draw a choice of any number of options."""
+        return self._draw("multiselect", name, label, list(options), **more)
+
     def tick(self, name: str, label: str, **options: Any) -> Slot:
         """Draw a box to tick."""
         return self._draw("checkbox", name, label, **options)
@@ -83,12 +105,12 @@ class Form:
         """
         dropped = False
         for name in self.config.model_fields:
-            asked = st.query_params.get(self.key(name))
-            reason = "" if asked is None else self._refusal(name, asked, choices.get(name))
+            reasons = {asked: self._refusal(name, asked, choices.get(name)) for asked in st.query_params.get_all(self.key(name))}
+            asked, reason = next(((asked, reason) for asked, reason in reasons.items() if reason), ("", ""))
             if not reason:
                 continue
             spelled = name.replace("num_", "").replace("_", " ")
-            self._notes[name] = (f"the link asked for {spelled} {str(asked)[:40]}, {reason}", UNKNOWN)
+            self._notes[name] = (f"the link asked for {spelled} {asked[:40]}, {reason}", UNKNOWN)
             with suppress(StreamlitAPIException):  # a field that is drawn already keeps its value anyway
                 del st.query_params[self.key(name)]
                 dropped = True
@@ -104,7 +126,7 @@ class Form:
             elif used != value:
                 del self._notes[name]
                 continue
-            yield name, f"{sentence}: {'the field is left empty' if value is None else f'{value} is used'}"
+            yield name, f"{sentence}: {'the field is left empty' if value in (None, []) else f'{value} is used'}"
 
     @property
     def _notes(self) -> dict[str, tuple[str, Any]]:

@@ -154,6 +154,8 @@ def sweep_result(experiment: str, sweep: Sweep) -> None:
     st.page_link(PAGES[experiment], label="See what it found", query_params={"run": sweep.run_id})
     for group, reason in ((result or {}).get("failed") or {}).items():
         st.html(alert(f"group {group} failed and is left out: {reason}"))
+    for student in (result or {}).get("diverged") or ():
+        st.html(alert(f"{student} is left out: its numbers were not finite"))
     rows = [
         ("Teacher", sweep.teacher),
         ("Time taken", words.duration(run.get("seconds"))),

@@ -9,7 +9,8 @@ import streamlit as st
 
 from pages.common import words
 from pages.common.fields import Form, Slot
-from pages.common.layout import DISTILL, EVALUATE, RESULT, alert, is_demo, repeated
+from pages.common.layout import DISTILL, EVALUATE, RESULT, SWEEP, alert, is_demo, repeated
+from pages.common.sweep_fields import sweep_link
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.distill_config import DistillConfig
 from pfd_engine.errors import InputError
@@ -38,8 +39,10 @@ DISTILL_FORM = Form(
 FORMS = {"evaluate": (EVALUATE, EVALUATE_FORM), "distill": (DISTILL, DISTILL_FORM)}
 
 
-def form_link(values: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+def form_link(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the page of the form that makes runs like this one, and the query parameters that fill it."""
+    if values.get("kind") == "sweep":
+        return SWEEP, sweep_link(values)
     page, form = FORMS.get(str(values.get("kind", "evaluate")), FORMS["evaluate"])
     return page, form.link(values)
 
@@ -63,11 +66,12 @@ def show_form(
     read: Callable[[dict[str, Slot]], RunConfig],
     draw_cost: Callable[[Any], None],
     incomplete: str,
+    draw_more: Callable[[Any], None] = lambda config: None,
 ) -> None:
     """Draw a form: its fields on the left; on the right what the run will cost, Launch, and the equal command line.
 
     `read` and `draw_cost` raise InputError, whose sentence then stands beside its field, once. `incomplete` is shown while there is no
-    configuration yet.
+    configuration yet; `draw_more` draws below the command line.
     """
     left, right = st.columns([5, 3], gap="large")
     with left:
@@ -105,6 +109,7 @@ def show_form(
             st.info(f"This is a read-only demo. The same {what} runs on your own machine with the command below.")
         st.caption("The same from the command line")
         st.code(config.command(), language="bash", wrap_lines=True)
+        draw_more(config)
     if started and problem is None:
         try:
             launch(config)

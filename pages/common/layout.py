@@ -18,10 +18,11 @@ from pfd_engine.workspace import Workspace
 HERE = Path(__file__).parent
 LOG = logging.getLogger("pfd_engine.pages")
 
-HOME, EVALUATE, DISTILL, RUNS, RESULT, CHECKPOINTS = (
+HOME, EVALUATE, DISTILL, SWEEP, RUNS, RESULT, CHECKPOINTS = (
     "app.py",
     "pages/evaluate.py",
     "pages/distill.py",
+    "pages/sweep.py",
     "pages/runs.py",
     "pages/result.py",
     "pages/checkpoints.py",
@@ -36,7 +37,7 @@ METHODS = "pages/methods.py"
 NAVIGATION = {
     "Results": ((HOME, "Home"), (RESULT, "Result")),
     "Findings": ((SCALING, "Scaling"), (DYNAMICS, "Training dynamics"), (BIAS_VARIANCE, "Bias-variance"), (TRADE_OFFS, "Trade-offs")),
-    "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (RUNS, "Runs")),
+    "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (SWEEP, "Sweep"), (RUNS, "Runs")),
     "Models": ((CHECKPOINTS, "Checkpoints"),),
     "About": ((METHODS, "Methods"),),
 }

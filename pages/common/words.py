@@ -124,6 +124,8 @@ def run_title(values: Mapping[str, Any]) -> str:
     teacher = markdown(short(str(values.get("teacher", "?"))))
     if values.get("kind") == "distill":
         return f"**{markdown(str(values.get('size', '?')))}**, {markdown(str(values.get('objective', 'samples')))}, from **{teacher}**"
+    if values.get("kind") == "sweep":
+        return f"**{markdown(str(values.get('name', '?')))}**, {markdown(str(values.get('experiment', '?')))}, from **{teacher}**"
     return f"**{markdown(short(str(values.get('student', '?'))))}** against **{teacher}**"
 
 
@@ -131,6 +133,8 @@ def settings(values: Mapping[str, Any]) -> str:
     """Name what differs from the defaults among the settings that tell two runs of one kind and title apart; empty where nothing does."""
     if values.get("kind") == "distill":
         return _distill_settings(values)
+    if values.get("kind") == "sweep":
+        return _sweep_settings(values)
     default = {name: field.default for name, field in EvaluateConfig.model_fields.items()}
     solver, steps = values.get("solver") or default["solver"], values.get("steps") or default["steps"]
     parts = []
@@ -153,6 +157,20 @@ def _distill_settings(values: Mapping[str, Any]) -> str:
         parts.append(f"student takes {count(own, 'step')}")
     if seed := values.get("seed"):
         parts.append(f"seed {seed}")
+    return " · ".join(part for part in parts if part)
+
+
+def _sweep_settings(values: Mapping[str, Any]) -> str:
+    lists = [found if isinstance(found := values.get(name), (list, tuple)) else [] for name in ("sizes", "num_samples", "seeds")]
+    sizes, samples, seeds = lists
+    steps = values.get("steps")
+    spread = f"N = {samples[0]} to {samples[-1]}" if len(samples) > 1 else f"N = {samples[0]}" if samples else ""
+    parts = [
+        count(len(sizes) * len(samples) * len(seeds), "student"),
+        count(len(sizes), "size"),
+        spread,
+        count(steps, "training step") if isinstance(steps, int) else "",
+    ]
     return " · ".join(part for part in parts if part)
 
 

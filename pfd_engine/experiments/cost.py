@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from pfd_engine.checkpoint_info import inspect
+from pfd_engine.checkpoint_info import CheckpointInfo, inspect
 from pfd_engine.cost import STARTUP_SECONDS, Model
 from pfd_engine.distill.checks import check_samples
 from pfd_engine.distill.cost import TRAINING_FLOPS, flops_per_call, step_seconds
@@ -88,6 +88,14 @@ def look_up(config: SweepConfig) -> SweepCost:
     """Return what a sweep costs on this machine, from its teacher's files; raises InputError for what they already rule out."""
     try:
         teacher = inspect(config.teacher)
+    except InputError as error:
+        raise InputError(str(error), "teacher") from None
+    return of_teacher(config, teacher, has_gpu=config.device != "cpu")
+
+
+def of_teacher(config: SweepConfig, teacher: CheckpointInfo, *, has_gpu: bool) -> SweepCost:
+    """Return what a sweep of a teacher costs on this machine; raises InputError. The memory of a GPU is known only to the run."""
+    try:
         if not teacher.loadable or teacher.parameters is None or teacher.shape is None:
             raise InputError(teacher.reason or "the teacher's format is not known: inspect it on the Checkpoints page")
         if teacher.few_step:
@@ -98,7 +106,7 @@ def look_up(config: SweepConfig) -> SweepCost:
     found = estimate(config, shape, model, available_processes())
     for num_samples in config.num_samples:
         check_samples(num_samples, shape)
-    if config.device == "cpu":
+    if config.device == "cpu" or (config.device == "auto" and not has_gpu):
         check_memory(config, shape, model, available_processes(), psutil.virtual_memory().available, "cpu")
     return found
 

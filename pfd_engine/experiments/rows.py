@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import stats
 from torch import Tensor
 
 from pfd_engine.decomposition import BiasVariance
+from pfd_engine.distill.setup import relative_reference
 from pfd_engine.experiments.measure import Measured
 from pfd_engine.experiments.spec import Student, SweepConfig
 from pfd_engine.image_pairs import pairs_as_events
@@ -29,7 +31,7 @@ class Rows:
     """Writes the events of one sweep's students, all of `parameters` values each."""
 
     def __init__(self, config: SweepConfig, setting: Setting, parameters: int) -> None:
-        self.config = config
+        self.config, self.setting = config, setting
         teacher, measuring = setting.teacher, setting.measuring
         self._shared: Event = {
             "type": "measurement",
@@ -104,7 +106,7 @@ class Rows:
             "student": student.name,
             "family": student.size.split("-")[0],
             "size": student.size,
-            "training_set": training_set_name(self.config, student),
+            "training_set": training_set_name(self.setting, student),
             "num_samples": student.num_samples,
             "student_seed": student.seed,
             "step": step,
@@ -126,9 +128,9 @@ class Rows:
         }
 
 
-def training_set_name(config: SweepConfig, student: Student) -> str:
-    """Return the name of a student's training set, as `TrainingSetDescription.name` has it."""
-    teacher = config.teacher.rstrip("/").split("/")[-1]
+def training_set_name(setting: Setting, student: Student) -> str:
+    """Return the name of a student's training set, as `TrainingSetDescription.name` has it: with the revision that was used."""
+    teacher = Path(relative_reference(setting.config.teacher, str(setting.teacher.revision), Path.cwd())).name
     return f"{teacher} seeds {student.samples.start}-{student.samples.stop - 1}"
 
 

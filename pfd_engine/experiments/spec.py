@@ -68,6 +68,10 @@ class EvaluationOptions(BaseModel):
         for what, value, known in (("solver", self.solver, list(SOLVERS)), ("descriptor", self.descriptor, descriptor_names())):
             if value not in known:
                 raise ValueError(f"{what} is {value!r}: choose one of {', '.join(known)}")
+        if self.descriptor == "sscd":
+            raise ValueError(
+                "descriptor is sscd, which needs a file that a sweep does not take: choose another, and evaluate kept students with sscd"
+            )
         if self.seed + self.num_noises > EVALUATION_SEEDS.stop:
             raise ValueError(f"noises [{self.seed}, {self.seed + self.num_noises}) leave the evaluation range [0, {EVALUATION_SEEDS.stop})")
         return self

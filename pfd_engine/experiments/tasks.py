@@ -94,7 +94,7 @@ def run_task(task: Task) -> Iterator[list[Event]]:
     config, students = task.config, task.group.students
     sets = [setting.draw(student.samples) for student in students]
     yield [
-        training_set_event(TrainingSet(samples, student.samples, training_set_name(config, student), samples_sha256(samples)))
+        training_set_event(TrainingSet(samples, student.samples, training_set_name(setting, student), samples_sha256(samples)))
         for samples, student in zip(sets, students, strict=True)
     ]
     training = train_config(config, setting.teacher, students[0].size)
