@@ -338,6 +338,7 @@ def test_an_unexpected_error_is_one_sentence_and_its_details_are_logged(page, mo
         "Runs": "pages.common.progress.bar",
         "Result": "pages.common.data.read_result",
         "Checkpoints": "pages.common.models.bundled_choices",
+        "Sweep": "pages.common.fields.Form.read",
         "Methods": "pfd_engine.gaussian_example.measure",
     }
     monkeypatch.setattr(targets[page], fail)
