@@ -304,7 +304,6 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a size for images": ({"sizes": ["dit-4x64"], "together": False}, "takes square images"),
     "no such folder": ({"teacher": "./nowhere"}, "there is no folder ./nowhere"),
     "mixed precision on the CPU": ({"together": False, "training": {"precision": "bfloat16"}}, "precision is bfloat16 on cpu"),
-    "a descriptor without its file": ({"evaluation": {"descriptor": "sscd"}}, "sscd"),
 }  # fmt: skip
 
 

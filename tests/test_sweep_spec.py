@@ -79,6 +79,7 @@ BAD: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "the denoiser's objective in a group": ({"objective": "denoiser"}, "together", "taught one by one"),
     "one noise": ({"evaluation": {"num_noises": 1}}, "evaluation.num_noises", "number of noises in [evaluation] is 1: give at least 2"),
     "noises of training sets": ({"evaluation": {"seed": 2**24 - 5}}, "evaluation", "leave the evaluation range"),
+    "a descriptor that needs a file": ({"evaluation": {"descriptor": "sscd"}}, "evaluation", "descriptor is sscd, which needs a file"),
     "an unknown solver": ({"evaluation": {"solver": "rk45"}}, "evaluation", "solver is 'rk45': choose one of heun"),
     "an unknown device": ({"device": "tpu"}, "device", "device is 'tpu'"),
     "another kind of run": ({"kind": "evaluate"}, "kind", "kind is 'evaluate': give 'sweep'"),
