@@ -79,7 +79,9 @@ def bands(choices: Choices, found: Dynamics, size: str) -> None:
         return
     st.subheader("What is learned, or overfitted, when")
     values = {str(n): f"N = {n:,}" for n in sorted(found.bands.loc[found.bands["size"] == size, "num_samples"].unique())}
-    chosen = choices.pick("n", "Training samples", values, next(iter(values), None), width=240)
+    turning = found.analysis.verdicts.query("size == @size and peak_step.notna()")["num_samples"]
+    default = str(turning.iloc[0]) if len(turning) else next(iter(values), None)
+    chosen = choices.pick("n", "Training samples", values, default, width=240)
     if chosen is None:
         return
     frame = figures.bands_frame(found.bands, found.totals, size, int(chosen))

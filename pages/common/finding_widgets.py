@@ -58,7 +58,8 @@ def under_plot(facts: Mapping[str, Any], *more: str) -> None:
     """Name what all numbers of a plot share: noises, descriptor, solver, teacher, students."""
     start, count = facts.get("noise_seed"), facts.get("num_noises")
     seeds = [f"{seed:g}" for seed in facts.get("student_seeds") or []]
-    solver = f"{facts.get('solver')}, {words.count(facts.get('solver_steps') or 0, 'step')} on both sides"
+    solver, steps = str(facts.get("solver")), facts.get("solver_steps")
+    solver += f", {words.count(steps, 'step')} on both sides" if steps else ", numbers of steps differ"
     parts = [
         f"M = {count:,} noises" + (f" (seeds {start} to {start + count - 1})" if start is not None else "") if count else "",
         f"Ψ: {facts.get('descriptor') or 'pixel'}",
@@ -67,6 +68,7 @@ def under_plot(facts: Mapping[str, Any], *more: str) -> None:
         f"objective {facts['objective']}" if facts.get("objective") else "",
         f"student seeds {', '.join(seeds)}" if 0 < len(seeds) <= 10 else words.count(len(seeds), "student seed") if seeds else "",
         f"{words.count(facts['step'], 'training step')}" if facts.get("step") else "",
+        facts.get("training") or "",
         *more,
     ]
     st.caption(words.markdown(" · ".join(part for part in parts if part)))

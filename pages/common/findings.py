@@ -151,11 +151,8 @@ def _trade_offs(stamp: str) -> pd.DataFrame:
         calls, keeps = _calls_and_coupling(row)
         steps = row["student_steps"]
         of_sweep = row["experiment"] != "evaluation"
-        name = (
-            row["student"]
-            if of_sweep
-            else words.short(row["student"]) + ("" if _missing(steps) else f", {words.count(int(steps), 'step')}")
-        )
+        trained = f"{row['size']} {row['objective']}" if "/runs/distill-" in row["student"] and row["size"] else words.short(row["student"])
+        name = row["student"] if of_sweep else trained + ("" if _missing(steps) else f", {words.count(int(steps), 'step')}")
         revision = words.short_revision(row["teacher_revision"] or "")
         group = f"{words.short(row['teacher'])}{f'@{revision}' if revision else ''}, {row['descriptor'] or 'pixel'}"
         added.append((calls, keeps, name, f"{row['run_id']}|{row['student']}|{'' if _missing(steps) else int(steps)}", group))
@@ -195,6 +192,9 @@ def _students(measurements: pd.DataFrame) -> pd.DataFrame:
 
 
 def _facts(run_id: str) -> dict[str, Any]:
+    from pages.common import words
+    from pfd_engine.store_queries import run
     from pfd_engine.sweep_queries import sweep_facts
 
-    return sweep_facts(the_store(), run_id)
+    config = (run(the_store(), run_id) or {}).get("config")
+    return sweep_facts(the_store(), run_id) | {"training": words.training(config) if isinstance(config, dict) else ""}

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from pfd_engine.config import EvaluateConfig
+from pfd_engine.distill.ladders import NOISE_LEVELS
 from pfd_engine.distill.objectives import OBJECTIVES
 
 
@@ -172,6 +173,20 @@ def _sweep_settings(values: Mapping[str, Any]) -> str:
         count(steps, "training step") if isinstance(steps, int) else "",
     ]
     return " · ".join(part for part in parts if part)
+
+
+def training(config: Mapping[str, Any]) -> str:
+    """Say how the students of a sweep were trained: batches, learning rate and noise levels."""
+    options = config.get("training") or {}
+    family = str((config.get("sizes") or [""])[0]).partition("-")[0]
+    mean, deviation = (
+        usual if (given := options.get(name)) is None else given
+        for name, usual in zip(("p_mean", "p_std"), NOISE_LEVELS.get(family, (None, None)), strict=True)
+    )
+    levels = f"ln σ ~ N({mean:g}, {deviation:g}²)" if isinstance(mean, (int, float)) and isinstance(deviation, (int, float)) else ""
+    batch, rate = options.get("batch_size"), options.get("learning_rate")
+    parts = [f"batches of {batch}" if batch else "", f"learning rate {rate:g}" if isinstance(rate, (int, float)) else "", levels]
+    return ", ".join(part for part in parts if part)
 
 
 def short_revision(revision: str | None) -> str:

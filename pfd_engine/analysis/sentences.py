@@ -85,11 +85,11 @@ def trade_off_sentence(frame: pd.DataFrame, cost: str, error: str, cost_name: st
     if not front:
         return f"Nothing has both an error and a number of {cost_name} yet."
     cheap, best = front[0], min(front, key=lambda row: row[error])
-    start = f"{cheap[name]} has the fewest {cost_name} ({cheap[cost]:,.6g}; {error} {cheap[error]:.3g})"
+    start = f"{cheap[name]} has the fewest {cost_name} ({_amount(cheap[cost])}; {error} {cheap[error]:#.3g})"
     if cheap[error] == best[error]:
         return f"{start}, and none of the {len(frame)} has a smaller error."
-    end = f"{best[name]} the smallest error ({best[error]:.3g}) for {best[cost]:,.6g}"
-    return f"{len(front)} of {len(frame)} are on the Pareto front: {start}, {end}."
+    end = f"{best[name]} the smallest error ({best[error]:#.3g}) for {_amount(best[cost])}"
+    return f"{len(front)} of {len(frame)} students are on the Pareto front: {start}, {end}."
 
 
 def _exponent(analysis: ScalingAnalysis) -> str:
@@ -111,7 +111,7 @@ def _evidence(verdict: str, rows: list[Row]) -> str:
     move = "second_fall" if verdict == DOUBLE_DESCENT else "rise"
     row = max(rows, key=lambda row: row[f"{move}_low"])
     where = f" at N = {row['num_samples']:,}" if len(rows) > 1 else ""
-    size = f"{row[move]:.2g} ({row[f'{move}_low']:.2g} to {row[f'{move}_high']:.2g})"
+    size = f"{row[move]:#.2g} ({row[f'{move}_low']:#.2g} to {row[f'{move}_high']:#.2g})"
     if verdict == DOUBLE_DESCENT:
         return f"; the second fall, from step {row['peak_step']:,} to {row['second_dip_step']:,}{where}, is {size})"
     most = max(row["second_fall_high"] for row in rows)
@@ -138,6 +138,10 @@ def _samples(row: Row) -> str:
     if low > 0:
         return f"at least {low:,.0f}{covers}"
     return f"{'not bounded' if math.isinf(high) else f'at most {high:,.0f}'}{covers}"
+
+
+def _amount(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
 
 
 def _percent(row: Row, value: str, interval: str | None = None) -> str:

@@ -10,6 +10,7 @@ from pfd_engine.adapters._own_networks import DiTOptions, MLPOptions, NetworkOpt
 from pfd_engine.errors import InputError
 
 LADDER_SHAPES = {"mlp": (1, 8, 8), "unet": (3, 32, 32), "dit": (3, 32, 32)}
+NOISE_LEVELS = {"mlp": (0.0, 1.4), "unet": (-1.2, 1.2), "dit": (-1.2, 1.2)}  # mean and deviation of ln sigma (MATH: section 5)
 LADDER_BATCH = 128
 MLP_SIDE, MLP_VALUES = 16, 1024
 MIB = 2**20

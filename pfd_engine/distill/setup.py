@@ -12,14 +12,13 @@ import torch
 from torch import nn
 
 from pfd_engine.adapters import LoadedDenoiser
-from pfd_engine.distill.ladders import Rung
+from pfd_engine.distill.ladders import NOISE_LEVELS, Rung
 from pfd_engine.distill.train_config import TrainConfig, check_device
 from pfd_engine.distill_config import DistillConfig
 from pfd_engine.errors import InputError
 from pfd_engine.networks import build_network
 from pfd_engine.references import FolderReference, parse_reference
 
-NOISE_LEVELS = {"mlp": (0.0, 1.4), "unet": (-1.2, 1.2), "dit": (-1.2, 1.2)}  # mean and deviation of ln sigma (MATH: section 5)
 SIGMA_DATA = 0.5
 
 

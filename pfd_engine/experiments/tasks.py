@@ -21,10 +21,10 @@ from pfd_engine.decomposition import bias_variance
 from pfd_engine.descriptors import Descriptor, load_descriptor
 from pfd_engine.distill.card import CardFacts, write_card
 from pfd_engine.distill.groups import StudentGroup
-from pfd_engine.distill.ladders import find_rung
+from pfd_engine.distill.ladders import NOISE_LEVELS, find_rung
 from pfd_engine.distill.objectives import OBJECTIVES, make_objective
 from pfd_engine.distill.one_by_one import OneByOne
-from pfd_engine.distill.setup import NOISE_LEVELS, SIGMA_DATA, relative_reference
+from pfd_engine.distill.setup import SIGMA_DATA, relative_reference
 from pfd_engine.distill.train_config import TrainConfig
 from pfd_engine.endpoints import EndPointCache, EndPoints, drain
 from pfd_engine.evaluation_report import training_set_event
