@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +32,7 @@ def export_file(store: Store, sql: str, parameters: Sequence[Any], path: Path, f
 def publish(store: Store, run_ids: Sequence[str] | None, path: Path) -> dict[str, int]:
     """Rewrite the shipped database from finished runs (None: all that can be published) and return the rows of each table.
 
+    Per-noise distances keep nine digits: networks compute in float32, so that the others are noise, which takes half of the file.
     Paths inside the repository or the workspace become relative ones: a student that a run trained is `./workspace/runs/<run>/student`,
     which the run's command makes again. A run that names a folder elsewhere cannot be published, because a reader could not follow it: it
     is left out of all with a warning in the log. Raises InputError for such a run by name, for an unknown or unfinished one, and where
@@ -106,7 +108,15 @@ def _portable(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
                 value = value.replace(path, name)
         return value
 
-    return {name: portable(value) for name, value in row.items() if name != "source"}
+    shown = {name: portable(value) for name, value in row.items() if name != "source"}
+    return shown | {"values": _nine_digits(row["values"])} if "values" in row else shown
+
+
+def _nine_digits(values: Sequence[float]) -> list[float]:
+    """Round numbers to the last of nine digits of the largest: an error of at most 5e-9 of it, and decimals that compress well."""
+    largest = max(map(abs, values))
+    decimals = 8 - math.floor(math.log10(largest)) if largest > 0 else 0
+    return [round(value, decimals) for value in values]
 
 
 @contextmanager

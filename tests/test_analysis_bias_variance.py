@@ -133,7 +133,9 @@ def test_the_pareto_front_holds_what_nothing_beats():
     assert front["pareto"].dtype == bool
     assert "pareto" not in frame
     sentence = trade_off_sentence(front, "calls", "error", "network calls")
-    assert sentence.startswith("3 of 7 students are on the Pareto front: a has the fewest network calls (1; error 3.00), c the smallest error (2.00)")
+    assert sentence.startswith(
+        "3 of 7 students are on the Pareto front: a has the fewest network calls (1; error 3.00), c the smallest error (2.00)"
+    )
 
 
 def test_one_point_dominates_or_nothing_is_there():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 
 from pfd_engine import store_queries as queries
@@ -177,6 +178,16 @@ def test_a_student_of_the_workspace_is_published_without_the_path_of_this_machin
         students = {row["student"] for row in store.rows("select student from measurements")}
     assert f"./workspace/runs/{run.id}/student" in students
     assert not [name for name in students if name.startswith("/")]
+
+
+def test_published_distances_keep_nine_digits(workspace: Workspace, tmp_path: Path) -> None:
+    run = finished_run(workspace)
+    with read_results(workspace, None) as store:
+        publish(store, [run.id], tmp_path / "r.duckdb")
+        measured = {row["metric"]: np.array(row["values"]) for row in store.rows('select metric, "values" from noise_distances')}
+    with Store(None, tmp_path / "r.duckdb") as store:
+        for row in store.rows('select metric, "values" from noise_distances'):
+            np.testing.assert_allclose(row["values"], measured[row["metric"]], rtol=0, atol=5.1e-9 * measured[row["metric"]].max())
 
 
 def published_file(tmp_path: Path, value: float) -> Path:
