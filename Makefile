@@ -43,7 +43,7 @@ results: .venv/installed
 	  $(BIN)/python -m pfd_engine evaluate --teacher $(DIGITS)-teacher --student $(DIGITS)-student-$$student; done && \
 	for objective in denoiser progressive consistency distribution-matching; do \
 	  $(BIN)/python -m pfd_engine distill --teacher $(DIGITS)-teacher --size mlp-512 --objective $$objective; done && \
-	for experiment in scaling training-dynamics bias-variance; do $(BIN)/python -m pfd_engine sweep $$experiment; done && \
+	for experiment in scaling training-dynamics training-dynamics-usual bias-variance; do $(BIN)/python -m pfd_engine sweep $$experiment; done && \
 	$(BIN)/python -m pfd_engine publish-results --all
 
 # The lock files: exact versions for everything that pyproject.toml and requirements-demo.in name.

@@ -181,13 +181,16 @@ def test_a_student_of_the_workspace_is_published_without_the_path_of_this_machin
 
 
 def test_published_distances_keep_nine_digits(workspace: Workspace, tmp_path: Path) -> None:
+    query = 'select "values" from noise_distances order by metric, seeds_start'
     run = finished_run(workspace)
     with read_results(workspace, None) as store:
+        measured = [np.array(row["values"]) for row in store.rows(query)]
         publish(store, [run.id], tmp_path / "r.duckdb")
-        measured = {row["metric"]: np.array(row["values"]) for row in store.rows('select metric, "values" from noise_distances')}
     with Store(None, tmp_path / "r.duckdb") as store:
-        for row in store.rows('select metric, "values" from noise_distances'):
-            np.testing.assert_allclose(row["values"], measured[row["metric"]], rtol=0, atol=5.1e-9 * measured[row["metric"]].max())
+        published = [np.array(row["values"]) for row in store.rows(query)]
+    assert len(published) == len(measured) > 0
+    for ours, theirs in zip(published, measured, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=5.1e-9 * theirs.max())
 
 
 def published_file(tmp_path: Path, value: float) -> Path:
