@@ -18,6 +18,7 @@ import torch
 from pfd_engine.adapters import load_map, map_model
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.convergence import converge, discretization_error
+from pfd_engine.copy_scores import CopyScores
 from pfd_engine.descriptors import Descriptor, load_descriptor
 from pfd_engine.devices import resolve_device
 from pfd_engine.distance import common_shape, finish, look_schedule, pair_of_maps, reached
@@ -179,6 +180,8 @@ class Evaluation:
             pairs = PAIRS
 
         tallies, interval = {name: Tally() for name in pairs}, None
+        samples = None if self.training_set is None else self.training_set.samples
+        copies = CopyScores(self.psi, samples, self.device) if self.psi.name == "sscd" else None
         looks = look_schedule(blocks) if config.target_relative_error is not None else [config.num_noises]
         per_noise = sum(m.network_calls for m in maps.values())
         calls = 0
@@ -199,6 +202,8 @@ class Evaluation:
                 }
             if self.training_set is not None and len(self.training_set.samples) > 1:
                 self.memorized += self._count_memorized(block.end_points["student"])
+            if copies is not None:
+                copies.add(block.pairs["PFD"].distances, block.end_points["student"])
             done = block.seeds.stop - config.seed
             if done in looks:
                 interval = tallies["PFD"].interval(1 - (1 - CONFIDENCE) / len(looks))
@@ -213,11 +218,12 @@ class Evaluation:
             )
         estimate = finish(tallies["PFD"], interval, pair, error, self.psi.name)
         yield _progress("images", 0, 1)
-        samples = None if self.training_set is None else self.training_set.samples
         yield from pair_events(estimate, pair, blocks, self.shape, end_points, samples)
         memorization = self._memorization(tallies)
-        yield from measurement_events(estimate, pair, self.psi, memorization)
+        shares = copies.shares() if copies is not None else {}
+        yield from measurement_events(estimate, pair, self.psi, memorization, shares)
         result = result_object(estimate, pair, self.psi, self.shape, memorization)
+        result |= {f"{name.lower()}_score": {"value": s.value, "ci_low": s.ci_low, "ci_high": s.ci_high} for name, s in shares.items()}
         result["network_calls_made"] = self.calls_made
         if estimate.discretization_error is not None and estimate.discretization_error > (estimate.ci_high - estimate.ci_low) / 2:
             self.notes.append(

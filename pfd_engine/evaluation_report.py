@@ -83,9 +83,9 @@ class Memorization:
 
 
 def measurement_events(
-    estimate: PFDEstimate, maps: Mapping[str, FlowMap], psi: Descriptor, memorization: Memorization | None
+    estimate: PFDEstimate, maps: Mapping[str, FlowMap], psi: Descriptor, memorization: Memorization | None, shares: Mapping[str, Interval]
 ) -> Iterator[Event]:
-    """Yield one row a number, with every identifying column of the `measurements` table."""
+    """Yield one row a number, with every identifying column of the `measurements` table; `shares` are those of `CopyScores`."""
     teacher, student = map_model(maps["teacher"]), map_model(maps["student"])
     metadata = _Metadata.of(student)
     row = {
@@ -126,6 +126,8 @@ def measurement_events(
         yield measurement("E_emp", memorization.e_emp.interval(), memorization.e_emp.shuffled)
         if memorization.ratio is not None:
             yield measurement("memorization_ratio", memorization.ratio, None)
+    for name, share in shares.items():
+        yield measurement(name, share, None)
 
 
 def result_object(
