@@ -45,9 +45,10 @@ def findings() -> None:
     sentences = newest_findings()
     if sentences:
         st.subheader("What sweeps of students show")
-    for experiment, _, sentence in sentences:
-        st.html(f'<p class="verdict"><strong>{TITLES[experiment]}</strong>: {escape(sentence)}</p>')
-        st.page_link(PAGES[experiment], label=f"See {TITLES[experiment].lower()}")
+    for experiment, sweep, sentence in sentences:
+        other = f" ({sweep.name})" if sweep.name and sweep.name != experiment else ""
+        st.html(f'<p class="verdict"><strong>{TITLES[experiment]}{escape(other)}</strong>: {escape(sentence)}</p>')
+        st.page_link(PAGES[experiment], label=f"See {TITLES[experiment].lower()}{other}", query_params={"run": sweep.run_id})
 
 
 def latest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import duckdb
 
 from pfd_engine.errors import InputError, RunError
+from pfd_engine.findings import finding_sentence
 from pfd_engine.run_events import sync_folder
 from pfd_engine.store import OFFLINE, Store, migrate
 from pfd_engine.store_ingest import upsert
@@ -32,7 +34,9 @@ def export_file(store: Store, sql: str, parameters: Sequence[Any], path: Path, f
 def publish(store: Store, run_ids: Sequence[str] | None, path: Path) -> dict[str, int]:
     """Rewrite the shipped database from finished runs (None: all that can be published) and return the rows of each table.
 
-    Per-noise distances keep nine digits: networks compute in float32, so that the others are noise, which takes half of the file.
+    A sweep's result brings along the sentence that its data show. Per-noise distances keep nine digits: networks compute in float32, so
+    that the others are noise, which takes half of the file.
+
     Paths inside the repository or the workspace become relative ones: a student that a run trained is `./workspace/runs/<run>/student`,
     which the run's command makes again. A run that names a folder elsewhere cannot be published, because a reader could not follow it: it
     is left out of all with a warning in the log. Raises InputError for such a run by name, for an unknown or unfinished one, and where
@@ -48,6 +52,8 @@ def publish(store: Store, run_ids: Sequence[str] | None, path: Path) -> dict[str
     if not chosen:
         raise InputError("no finished run can be published: publish runs of Hub checkpoints")
     tables = {name: [_portable(store, row) for row in _rows(store, name, chosen)] for name in OF_RUNS}
+    for row in tables["runs"]:
+        row["result"] = _with_finding(store, row)
     tables["checkpoints"] = _named(
         store, "checkpoints", "reference", {row[role] for row in tables["measurements"] for role in ("teacher", "student")}
     )
@@ -110,6 +116,15 @@ def _portable(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
 
     shown = {name: portable(value) for name, value in row.items() if name != "source"}
     return shown | {"values": _nine_digits(row["values"])} if "values" in row else shown
+
+
+def _with_finding(store: Store, run: Mapping[str, Any]) -> str | None:
+    """Return a run's result, that of a sweep with the sentence that its data show: readers need not analyze it to see it."""
+    result = json.loads(run["result"]) if run["result"] else None
+    if run["kind"] != "sweep" or not isinstance(result, dict):
+        found: str | None = run["result"]
+        return found
+    return json.dumps(result | {"finding": finding_sentence(store, run["run_id"], result["experiment"])}, sort_keys=True)
 
 
 def _nine_digits(values: Sequence[float]) -> list[float]:

@@ -18,16 +18,23 @@ MAX_RESULTS = 5_000
 
 def sweep_runs(store: Store, experiment: str, limit: int = 50) -> list[dict[str, Any]]:
     """Return the sweeps of an experiment that have rows, newest first: `run_id`, `source`, `state`, `created`, `students`, `teacher`,
-    `name` (that of its spec, None where it is not known) and `stamp`, which changes whenever rows are added."""
+    `name` (that of its spec, None where it is not known), `finding` (the sentence that a published sweep brings along, None else) and
+    `stamp`, which changes whenever rows are added. The workspace's own come first, then the published one of the experiment's own name."""
     found = store.rows(
-        "select m.run_id, m.source, any_value(r.state) as state, any_value(r.created) as created, any_value(r.config) as config, "
+        "select m.run_id, m.source, any_value(r.state) as state, any_value(r.created) as created, "
+        "any_value(r.config) as config, any_value(r.result) as result, "
         "any_value(m.teacher) as teacher, count(distinct m.student) filter (m.student_seed is not null) as students, "
         "concat(count(*), '-', m.source) as stamp "
         "from measurements m join runs r using (run_id, source) where m.experiment = ? group by m.run_id, m.source "
         "qualify row_number() over (partition by m.run_id order by m.source desc) = 1 order by created desc nulls last, m.run_id limit ?",
         [experiment, limit],
     )
-    return [{name: value for name, value in row.items() if name != "config"} | {"name": _name(row["config"])} for row in found]
+    sweeps = [
+        {name: value for name, value in row.items() if name not in ("config", "result")}
+        | {"name": _entry(row["config"], "name"), "finding": _entry(row["result"], "finding")}
+        for row in found
+    ]
+    return sorted(sweeps, key=lambda sweep: (sweep["source"] == "published" and (1, sweep["name"] != experiment)) or (0, False))
 
 
 def sweep_measurements(store: Store, run_id: str) -> pd.DataFrame:
@@ -92,7 +99,8 @@ def rows_stamp(store: Store) -> str:
     return str(store.rows("select concat(count(*), '-', count(distinct run_id)) as stamp from measurements")[0]["stamp"])
 
 
-def _name(config: str | None) -> str | None:
-    values = json.loads(config) if config else None
-    name = values.get("name") if isinstance(values, dict) else None
-    return str(name) if name else None
+def _entry(text: str | None, name: str) -> str | None:
+    """Return one entry of a JSON object, as a text."""
+    values = json.loads(text) if text else None
+    found = values.get(name) if isinstance(values, dict) else None
+    return str(found) if found else None

@@ -202,8 +202,9 @@ def test_trade_offs_count_the_calls_of_solvers_and_of_few_steps(home):
 def test_home_states_the_findings_with_links(sweeps):
     app = visit(HOME)
     assert "Students generalize instead of memorizing" in html(app)
-    labels = {link.proto.label for link in app.get("page_link")}
-    assert {"See scaling", "See training dynamics", "See bias-variance"} <= labels
+    links = {link.proto.label: str(link.proto) for link in app.get("page_link")}
+    for experiment, name in (("scaling", "scaling"), ("training-dynamics", "training dynamics"), ("bias-variance", "bias-variance")):
+        assert any(label.startswith(f"See {name}") and sweeps[experiment] in link for label, link in links.items())
 
 
 def test_the_result_page_of_a_sweep_leads_to_its_finding(sweeps):

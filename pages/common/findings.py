@@ -24,7 +24,7 @@ KEPT = 8
 
 @dataclass(frozen=True)
 class Sweep:
-    """One sweep that has rows; `stamp` changes whenever it grows."""
+    """One sweep that has rows; `stamp` changes whenever it grows; `finding` is the sentence that a published one brings along."""
 
     run_id: str
     source: str
@@ -34,6 +34,7 @@ class Sweep:
     students: int
     teacher: str
     stamp: str
+    finding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,13 @@ def trade_offs() -> pd.DataFrame:
 
 
 def newest_findings() -> list[tuple[str, Sweep, str]]:
-    """Return experiment, newest sweep and sentence of each finding that has data."""
+    """Return experiment, sweep and sentence of each finding that has data: the first sweep of each name, two an experiment at most."""
     analyses: dict[str, Callable[[str, str], Finding]] = {"scaling": scaling, "training-dynamics": dynamics, "bias-variance": bias_variance}
     found = []
     for experiment, analyze in analyses.items():
-        for sweep in sweeps(experiment)[:1]:
-            found.append((experiment, sweep, analyze(sweep.run_id, sweep.stamp).sentence))
+        named = {sweep.name: sweep for sweep in reversed(sweeps(experiment))}
+        for sweep in list(reversed(named.values()))[:2]:
+            found.append((experiment, sweep, sweep.finding or analyze(sweep.run_id, sweep.stamp).sentence))
     return found
 
 
