@@ -58,7 +58,7 @@ def verdicts(found: Dynamics, size: str) -> None:
     for row in found.analysis.verdicts.to_dict("records"):
         if row["size"] == size:
             steps = [_step(row[name]) for name in ("dip_step", "peak_step", "second_dip_step")]
-            moves = [words.with_interval(row[m], row[f"{m}_low"], row[f"{m}_high"]) if row[m] == row[m] else "–" for m, _ in MOVES]
+            moves = [_move(row[m], row[f"{m}_low"], row[f"{m}_high"]) for m, _ in MOVES]
             students = f"{row['seeds']}" + (f" ({row['left_out']} left out)" if row["left_out"] else "")
             rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *steps, *moves, students])
     st.subheader("Verdict for each N")
@@ -66,7 +66,8 @@ def verdicts(found: Dynamics, size: str) -> None:
     st.html(words.table(headings, rows))
     st.caption(
         "Steps are chosen on some students and noises and the moves measured on the others, so that a flat curve shows one with 2.5 % "
-        "probability; a move counts where its 95 % interval excludes 0, and what cannot be told is called undetermined."
+        "probability; a move counts where its 95 % interval excludes 0. A verdict needs all its moves in one order at every choice of "
+        "steps, so that moves which each exclude 0 may still be undetermined together. A peak or dip at the last step may go on."
     )
 
 
@@ -95,6 +96,14 @@ def bands(choices: Choices, found: Dynamics, size: str) -> None:
     )
     widgets.under_plot(found.facts)
     widgets.csv(frame, f"bands-{size}-{chosen}")
+
+
+def _move(value: float, low: float, high: float) -> str:
+    from pages.common import words
+
+    if value != value:
+        return "–"
+    return "none found" if low == high == value or abs(value) < 5e-4 else words.with_interval(value, low, high)
 
 
 def _step(value: Any) -> str:

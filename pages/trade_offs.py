@@ -51,11 +51,12 @@ def show() -> None:
     if uncoupled:
         st.warning(NOTE)
     unit = "data units" if descriptor == "pixel" else f"{descriptor} units"
-    figure = figures.trade_offs(frame, cost, unit, NOTE if uncoupled else "")
+    figure = figures.trade_offs(frame, cost, unit, NOTE.replace(": ", ":<br>") if uncoupled else "")
     widgets.plot(figure, "trade-offs-plot", f"E_gen against {figures.COSTS[cost]}", lambda data: choose(choices, data))
     missing = len(mine) - len(frame)
     left_out = f"{missing} of {len(mine)} results state no number of {figures.COSTS[cost]} and are left out" if missing else ""
-    widgets.under_plot(shared(frame), noises(frame), f"{len(frame)} students, each at its last step", left_out)
+    shared_time = "the time of students trained together is shared evenly between them" if cost == "seconds" else ""
+    widgets.under_plot(shared(frame), noises(frame), f"{len(frame)} students, each at its last step", shared_time, left_out)
     widgets.csv(frame, f"trade-offs-{cost}")
     images(choices, mine)
 

@@ -111,7 +111,7 @@ def test_the_sentence_counts_and_admits_a_broken_identity():
     counts = analysis.table["dominates"].value_counts()
     assert f"of 12 combinations of size and N the larger part of E_gen² is variance in {counts['variance']}" in sentence
     assert f"bias in {counts['bias']}" in sentence
-    assert "bias² falls at 3 of 3 N and variance rises at 3 of 3 N" in sentence
+    assert "has less bias² at 3 of 3 N and more variance at 3 of 3 N than" in sentence
     assert "misses" not in sentence
     broken = sweep()
     broken.loc[broken["metric"] == "E_gen2", "value"] *= 1.01

@@ -11,6 +11,7 @@ import pytest
 
 from pfd_engine.cli import _parser
 from pfd_engine.cli_distill import OPTIONS, distill_config
+from pfd_engine.distill.checks import check_output
 from pfd_engine.distill.objectives import OBJECTIVES
 from pfd_engine.distill_config import DistillConfig
 from pfd_engine.errors import InputError
@@ -97,3 +98,20 @@ def test_the_configuration_needs_no_torch() -> None:
     script = "import sys; import pfd_engine.distill_config, pfd_engine.cli; print('torch' in sys.modules)"
     output = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert output.strip() == "False"
+
+
+def test_the_folder_for_the_student_holds_nothing_else(tmp_path):
+    config = DistillConfig.parse({"teacher": str(tmp_path / "teacher"), "size": "mlp-32", "num_samples": 16, "steps": 50})
+    own = {"size": "mlp-32", "objective": "samples", "student_seed": 0, "num_samples": 16, "step": 50}
+
+    def output(name: str, metadata: dict[str, object] | None) -> DistillConfig:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"metadata": metadata}))
+        return config.model_copy(update={"output": str(folder)})
+
+    check_output(output("again", own))
+    check_output(config.model_copy(update={"output": str(tmp_path / "new")}))
+    for name, metadata in (("teacher", own), ("other", own | {"num_samples": 64}), ("longer", own | {"step": 60}), ("strange", None)):
+        with pytest.raises(InputError, match="holds another checkpoint: choose another folder"):
+            check_output(output(name, metadata))

@@ -92,7 +92,7 @@ def check_distillation(config: DistillConfig, teacher: CheckpointInfo) -> None:
         check_samples(config.num_samples or config.preset.num_samples, teacher.shape)
         if config.flips and len(teacher.shape) != 3:
             raise InputError("flips mirror images, but the teacher makes none: leave them out", "flips")
-    check_output(config.output)
+    check_output(config)
 
 
 def shows_cuda() -> bool:

@@ -38,7 +38,9 @@ def choose_sweep(choices: Choices, experiment: str) -> Sweep | None:
         chosen = choices.pick("run", "Sweep", labels, found[0].run_id)
     else:
         chosen = found[0].run_id
-    return by_id[chosen or found[0].run_id]
+    sweep = by_id[chosen or found[0].run_id]
+    st.query_params["run"] = sweep.run_id  # a link names its sweep even where that is the one shown without one
+    return sweep
 
 
 def headline(sentence: str, color: str) -> None:

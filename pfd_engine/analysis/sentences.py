@@ -17,8 +17,8 @@ NO_SCALING = "No student of this sweep has been measured yet, so nothing can be 
 NO_DYNAMICS = "No student of this sweep has been measured yet, so nothing can be said about longer training."
 NO_PARTS = "No size of this sweep has all its students yet, so its error cannot be split into bias and variance."
 CENSORED = {
-    "below": "{size} generalizes from its smallest N = {n_min:,} on",
-    "above": "{size} still memorizes at its largest N = {n_max:,}",
+    "below": "{size} lies closer to its teacher than to its training set at its smallest N = {n_min:,} already",
+    "above": "{size} lies closer to its training set than to its teacher at its largest N = {n_max:,} still",
     "unknown": "{size} lacks values",
 }
 VERDICTS = {
@@ -120,13 +120,16 @@ def _evidence(verdict: str, rows: list[Row]) -> str:
 
 
 def _trend(trends: list[Row]) -> str:
+    """Compare the largest size with the smallest, and with nothing between."""
+    along = [row for row in trends if row["along"] == "size"]
     parts = []
     for part, name in (("bias2", "bias²"), ("variance", "variance")):
-        directions = [row["direction"] for row in trends if row["along"] == "size" and row["quantity"] == part]
-        said = [f"{word} at {directions.count(word)} of {len(directions)} N" for word in ("falls", "rises") if word in directions]
+        directions = [row["direction"] for row in along if row["quantity"] == part]
+        words = {"falls": f"less {name}", "rises": f"more {name}"}
+        said = [f"{word} at {directions.count(move)} of {len(directions)} N" for move, word in words.items() if move in directions]
         if directions:
-            parts.append(f"{name} {_join(said) if said else 'shows no clear change'}")
-    return f"From the smallest to the largest size {_join(parts)}" if parts else ""
+            parts.append(_join(said) if said else f"no clearly different {name}")
+    return f"{along[0]['to']} has {_join(parts)} than {along[0]['from']}" if parts else ""
 
 
 def _samples(row: Row) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pfd_engine.adapters.own import CONFIG_FILE
 from pfd_engine.distill.ladders import Rung
 from pfd_engine.distill_config import DistillConfig
 from pfd_engine.errors import InputError
+from pfd_engine.references import FolderReference, parse_reference
 from pfd_engine.training_set_files import check_size
 
 GIB = 2**30
@@ -37,13 +39,29 @@ def check_memory(config: DistillConfig, rung: Rung, shape: Sequence[int], free: 
         )
 
 
-def check_output(output: str | None) -> None:
-    """Raise InputError where the folder for the student holds something else, or cannot be made."""
-    if output is None:
+def check_output(config: DistillConfig) -> None:
+    """Raise InputError where the folder for the student cannot be made, or holds anything but an earlier attempt at this very student."""
+    if config.output is None:
         return
-    folder = Path(output).expanduser().absolute()
+    folder = Path(config.output).expanduser().absolute()
     parent = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"output is {output} but {parent} is no folder that can be written: choose another", "output")
-    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
-        raise InputError(f"output is {output}, which exists and is no checkpoint: choose another folder, or empty this one", "output")
+        raise InputError(f"output is {config.output} but {parent} is no folder that can be written: choose another", "output")
+    if folder.exists() and any(folder.iterdir()) and not _holds_this_student(folder, config):
+        what = "holds another checkpoint" if (folder / CONFIG_FILE).is_file() else "exists and is no checkpoint"
+        raise InputError(f"output is {config.output}, which {what}: choose another folder, or empty this one", "output")
+
+
+def _holds_this_student(folder: Path, config: DistillConfig) -> bool:
+    try:
+        metadata = json.loads((folder / CONFIG_FILE).read_bytes())["metadata"]
+        found = {name: metadata.get(name) for name in ("size", "objective", "student_seed", "num_samples", "step")}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return False
+    teacher = parse_reference(config.teacher)
+    if isinstance(teacher, FolderReference) and teacher.path.absolute().resolve() == folder.resolve():
+        return False
+    return found == {
+        "size": config.size, "objective": config.objective, "student_seed": config.seed,
+        "num_samples": config.num_samples or config.preset.num_samples, "step": config.steps or config.preset.steps,
+    }  # fmt: skip

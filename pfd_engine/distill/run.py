@@ -68,7 +68,7 @@ def prepare(config: DistillConfig, workspace: Workspace, report: Report) -> Dist
     num_samples = config.num_samples or config.preset.num_samples
     check_samples(num_samples, teacher.shape)
     check_memory(config, rung, teacher.shape, free_memory(device), str(device))
-    check_output(config.output)
+    check_output(config)
     network, initialized = initial_network(config, rung, teacher, training)
     return Distillation(config, workspace, rung, teacher_map, training, objective, network.to(device), initialized, num_samples)
 

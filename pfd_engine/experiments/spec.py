@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -112,7 +113,7 @@ class SweepConfig(RunConfig):
 
     kind: Literal["sweep"] = "sweep"
     experiment: Experiment
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,60}$")]
+    name: str
     teacher: Reference
     sizes: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
     num_samples: Annotated[tuple[Whole, ...], Field(min_length=1, max_length=64)]
@@ -128,6 +129,13 @@ class SweepConfig(RunConfig):
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
     device: str = "auto"
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,60}", value):
+            raise ValueError(f"name is {value[:40]!r}: give lower-case letters, digits and dashes, such as my-sweep (61 at most)")
+        return value
 
     @field_validator("teacher")
     @classmethod

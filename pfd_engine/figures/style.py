@@ -84,14 +84,15 @@ def finish(figure: go.Figure, note: str = "", height: int = HEIGHT) -> go.Figure
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         dragmode=False,
+        modebar={"orientation": "v", "bgcolor": "rgba(0,0,0,0)"},  # beside the plot's edge, not over the legend
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "title": {"text": ""}},
     )
     # Margins that fit any of our tick labels: measuring them in the browser would draw every figure twice.
     figure.update_xaxes(automargin=False, title_standoff=8)
     figure.update_yaxes(automargin=False, title_standoff=12)
     if note:
-        figure.update_layout(margin_b=72)
-        below = {"x": 0, "y": 0, "yshift": -72, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
+        figure.update_layout(margin_b=92)
+        below = {"x": 0, "y": 0, "yshift": -92, "align": "left", "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
         figure.add_annotation(text=note, showarrow=False, font_size=12, **below)
     return figure
 
