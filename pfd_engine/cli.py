@@ -242,6 +242,7 @@ def _results(options: argparse.Namespace) -> int:
         sql, parameters = measurements_query(
             run_ids=options.run_ids, metrics=options.metrics, teacher=options.teacher, student=options.student, limit=options.limit
         )
+        _check_runs(store, options.run_ids)
         rows, columns = store.rows(sql, parameters), store.columns(sql, parameters)
     if options.json:
         print(json.dumps(rows))
@@ -250,6 +251,14 @@ def _results(options: argparse.Namespace) -> int:
     else:
         print_table(rows)
     return OK
+
+
+def _check_runs(store: Any, run_ids: Sequence[str]) -> None:
+    """Raise InputError for a run by name that is not here."""
+    known = {row["run_id"] for row in store.rows("select run_id from runs")} if run_ids else set()
+    for run_id in run_ids:
+        if run_id not in known:
+            raise InputError(f"there is no run {run_id[:80]!r} here: the Runs page and `python -m pfd_engine results` list what there is")
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -261,6 +270,7 @@ def _export(options: argparse.Namespace) -> int:
         raise InputError(f"--table is {options.table}: the filters --run, --metric, --teacher and --student are for measurements only")
     sql, parameters = measurements_query(**filters) if options.table == "measurements" else (f"select * from {options.table}", [])
     with _open_results() as store:
+        _check_runs(store, options.run_ids)
         export_file(store, sql, parameters, options.output, options.format)
     print(options.output)
     return OK

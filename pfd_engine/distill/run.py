@@ -236,13 +236,17 @@ class Distillation:
             evaluation = evaluate.prepare(asked, self.workspace)
         except InputError as error:
             raise RunError(f"the student was trained and lies in {target}, but cannot be measured: {error}") from None
-        for event in evaluation.run(run_id):
-            if event["type"] == "result":
-                result = event["result"]
-            elif event["type"] == "warning" and not main:
-                yield {**event, "message": f"with {steps} of its own steps: {event['message']}"}
-            elif event["type"] in kept and not (event["type"] == "checkpoint" and event["role"] == "teacher"):
-                yield event
+        try:
+            for event in evaluation.run(run_id):
+                if event["type"] == "result":
+                    result = event["result"]
+                elif event["type"] == "warning" and not main:
+                    yield {**event, "message": f"with {steps} of its own steps: {event['message']}"}
+                elif event["type"] in kept and not (event["type"] == "checkpoint" and event["role"] == "teacher"):
+                    yield event
+        except RunError as error:
+            rate = self.training.learning_rate
+            raise RunError(f"{error}; perhaps its training diverged: lower the learning rate {rate:g} and distil anew") from None
         return result
 
     def _pinned_teacher(self) -> str:
