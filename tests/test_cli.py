@@ -232,8 +232,8 @@ def test_results_filters_and_forms(workspace: Workspace, ask: Ask, tmp_path: Pat
     empty = ask("results", "--student", "nobody/nothing")
     assert empty.returncode == 0
     assert empty.stdout.startswith("no measurements yet")
-    for command in (("results",), ("export", "--format", "csv", "--output", str(tmp_path / "none.csv"))):
-        refused = ask(*command, "--run", "nosuch")
+    for words in (("results",), ("export", "--format", "csv", "--output", str(tmp_path / "none.csv"))):
+        refused = ask(*words, "--run", "nosuch")
         assert (refused.returncode, refused.stdout) == (2, "")
         assert refused.stderr.startswith("there is no run 'nosuch' here")
     assert not (tmp_path / "none.csv").exists()
