@@ -123,14 +123,15 @@ def read(drawn: dict[str, Slot]) -> EvaluateConfig:
 def cost(config: EvaluateConfig) -> None:
     """Look everything up and show network calls and time; raises InputError for what cannot be measured."""
     from pages.common.checks import check_descriptor
-    from pages.common.models import look_up_training_set
+    from pages.common.models import inspect_role, look_up_training_set
     from pfd_engine.hub import check_folders
 
     check_folders(config)
     check_descriptor(config)
     cost_rows(config)
     if config.training_set and not is_demo():
-        look_up_training_set(config.training_set)
+        shape = inspect_role("student", config.student).shape
+        look_up_training_set(config.training_set, None if shape is None else tuple(shape))
 
 
 def cost_rows(config: EvaluateConfig) -> None:

@@ -471,6 +471,18 @@ def test_a_descriptor_that_is_a_file_asks_for_it_and_for_consent_before_launch(t
     assert list_runs(home) == []
 
 
+def test_a_training_set_of_another_shape_is_refused_beside_its_field(home, tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    described = json.loads((Path(bundled_references()[1]) / "training_set.json").read_text())
+    (folder / "training_set.json").write_text(json.dumps(described | {"shape": [1, 16, 16]}))
+    app = visit("Evaluate", **pair(training_set=str(folder)))
+    app.button(key="launch").click().run()
+    alerts = [element.proto.body for element in app.get("html") if 'role="alert"' in element.proto.body]
+    assert any("holds samples of 1x16x16 but the models make 1x8x8" in alert for alert in alerts)
+    assert not list_runs(home)
+
+
 def test_a_training_set_that_is_not_on_the_hub_is_refused_beside_its_field(home, monkeypatch):
     def missing(reference, **options):
         raise InputError(f"there is no data set {reference} on the Hub")

@@ -33,18 +33,26 @@ def inspect_role(role: str, reference: str) -> CheckpointInfo:
 
 
 @st.cache_data(ttl=300, max_entries=200, show_spinner=False)
-def look_up_training_set(reference: str) -> None:
-    """Raise InputError, beside its field, unless a model or data set of that name is on the Hub; folders are checked elsewhere."""
+def look_up_training_set(reference: str, shape: tuple[int, ...] | None) -> None:
+    """Raise InputError, beside its field, unless the training set is there and, where it is described, holds samples of `shape`."""
     from pfd_engine.hub import resolve
-    from pfd_engine.training_set_files import DESCRIPTION_FILE
+    from pfd_engine.training_set_files import DESCRIPTION_FILE, by, read_description
 
+    allow = (DESCRIPTION_FILE,)
     try:
-        if isinstance(parse_reference(reference), FolderReference):
-            return
         try:
-            resolve(reference, allow=(DESCRIPTION_FILE,), repo_type="model")
+            snapshot = resolve(reference, allow=allow, repo_type="model")
         except InputError:
-            resolve(reference, allow=(DESCRIPTION_FILE,), repo_type="dataset")
+            if isinstance(parse_reference(reference), FolderReference):
+                raise
+            snapshot = resolve(reference, allow=allow, repo_type="dataset")
+        path = snapshot.path / DESCRIPTION_FILE
+        found = read_description(path).shape if path.is_file() else None
+        if found is not None and shape is not None and found != shape:
+            raise InputError(
+                f"the training set holds samples of {by(found)} but the models make {by(shape)}: name the set that the student was "
+                "trained on"
+            )
     except InputError as error:
         raise InputError(str(error), "training_set") from None
 
