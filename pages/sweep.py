@@ -187,7 +187,9 @@ def cost(config: SweepConfig) -> None:
     finally:
         st.html(words.facts(rows))
     if not is_demo():
-        st.caption("A rough guess for this machine with nothing else to do. A sweep that is stopped goes on where it was.")
+        st.caption(
+            "A rough guess for this machine with nothing else to do. One that was stopped goes on where it was: Try again on the Runs page."
+        )
 
 
 def priced(config: SweepConfig) -> list[tuple[str, str]]:

@@ -277,7 +277,7 @@ def test_a_full_disk_ends_the_sweep_in_one_sentence_and_keeps_what_was_measured(
     monkeypatch.setattr("pfd_engine.distill.groups.save_state", full)
     run, status, message = execute_here(config(teacher, sizes=["mlp-32", "mlp-48"]), workspace, lambda event: None, LogBuffer())
     assert (status, run.status.state) == (1, "failed")
-    assert message == "the disk is full: free space and start the sweep again, which goes on from here"
+    assert message == "the disk is full: free space and choose Try again on the Runs page, where the sweep goes on from here"
     assert len(by_metric(rows_of(workspace), "E_gen", size="mlp-48")) == 4
 
 

@@ -21,7 +21,10 @@ COMMANDS = {"scaling": "sweep scaling", "training-dynamics": "sweep training-dyn
 
 
 def choose_sweep(choices: Choices, experiment: str) -> Sweep | None:
-    """Let the visitor choose a sweep of an experiment, the newest first; says how to get one and returns None where there is none."""
+    """Let the visitor choose a sweep of an experiment, in the order of `sweep_queries.sweep_runs`.
+
+    Says how to get one and returns None where there is none.
+    """
     found = sweeps(experiment)
     if not found:
         st.info(

@@ -72,7 +72,7 @@ class BiasVariance(Finding):
 
 
 def sweeps(experiment: str) -> list[Sweep]:
-    """Return the sweeps of an experiment that have rows, newest first."""
+    """Return the sweeps of an experiment that have rows, in the order of `sweep_queries.sweep_runs`."""
     from pfd_engine.sweep_queries import sweep_runs
 
     return [Sweep(**row) for row in sweep_runs(the_store(), experiment)]

@@ -119,7 +119,9 @@ def attempt(work: Work, task: Any) -> Iterator[list[Event] | Outcome]:
         outcome = Outcome("the memory is exhausted: lower the group size")
     except Exception as error:
         if is_disk_full(error):
-            outcome = Outcome("the disk is full: free space and start the sweep again, which goes on from here", fatal=True)
+            outcome = Outcome(
+                "the disk is full: free space and choose Try again on the Runs page, where the sweep goes on from here", fatal=True
+            )
         else:
             outcome = Outcome(f"unexpected error ({type(error).__name__})", traceback.format_exc())
     yield outcome
