@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -326,16 +325,32 @@ def test_a_full_disk_gets_one_sentence(stub, monkeypatch):
         resolve("acme/model")
 
 
-def kill_in_mid_download(endpoint, home, reference, is_under_way):
-    """Start a download in a process of its own and kill it with SIGKILL once `is_under_way(home)`."""
+KILLED_AFTER_ONE_CHUNK = """
+import os, signal
+from pfd_engine import hub, hub_download
+
+class Dying:
+    def __init__(self, file):
+        self.file = file
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+    def write(self, chunk):
+        self.file.write(chunk)
+        self.file.flush()
+        if len(chunk) > 2**16:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+http_get = hub_download.http_get
+hub_download.http_get = lambda url, file, **options: http_get(url, Dying(file), **options)
+"""
+
+
+def kill_in_mid_download(endpoint, home, reference):
+    """Download in a process of its own, which dies by SIGKILL when the first chunk of a large file is on disk."""
     environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home)}
-    script = f"from pfd_engine.hub import resolve; resolve({reference!r})"
-    child = subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=REPOSITORY)
-    deadline = time.monotonic() + 60
-    while not is_under_way(home) and time.monotonic() < deadline and child.poll() is None:
-        time.sleep(0.005)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait(10) == -signal.SIGKILL, "the download ended before it was killed"
+    script = f"{KILLED_AFTER_ONE_CHUNK}\nhub.resolve({reference!r})"
+    died = subprocess.run([sys.executable, "-c", script], env=environment, cwd=REPOSITORY, timeout=120).returncode
+    assert died == -signal.SIGKILL, "the download ended before it was killed"
 
 
 def partial_bytes(home):
@@ -344,13 +359,12 @@ def partial_bytes(home):
 
 def test_a_download_killed_halfway_goes_on_where_it_stopped(stub, tmp_path):
     files = {**FILES, "model.safetensors": os.urandom(25 * 2**20)}
-    server = stub(files=files, chunk_seconds=0.005)
+    server = stub(files=files)
     home = tmp_path / "hub-home"
-    kill_in_mid_download(server.endpoint, home, "acme/model", lambda home: partial_bytes(home) > 2**16)
+    kill_in_mid_download(server.endpoint, home, "acme/model")
     kept = partial_bytes(home)
     assert 0 < kept < len(files["model.safetensors"])
     assert not list(home.rglob("snapshots/*/model.safetensors"))
-    server.chunk_seconds = 0
     events = []
     snapshot = resolve("acme/model", report=events.append)
     assert snapshot.weight_paths[0].read_bytes() == files["model.safetensors"]
@@ -369,7 +383,7 @@ def test_a_server_that_ignores_ranges_still_completes_a_killed_download(hub, tmp
 
     hub.add("acme/big", write)
     home = tmp_path / "hub-home"
-    kill_in_mid_download(hub.endpoint, home, "acme/big", lambda home: partial_bytes(home) > 2**16)
+    kill_in_mid_download(hub.endpoint, home, "acme/big")
     assert resolve("acme/big").weight_paths[0].read_bytes() == content
 
 
