@@ -31,7 +31,6 @@ def show() -> None:
     if found.analysis.table.empty:
         return
     table = found.analysis.table
-    notes = st.container()
     left, right = st.columns(2, gap="large")
     with left:
         values = {str(n): f"N = {n:,}" for n in sorted(table["num_samples"].unique())}
@@ -47,8 +46,6 @@ def show() -> None:
     )
     widgets.under_plot(found.facts, "intervals: 95 %, over the students")
     numbers(found)
-    with notes:
-        choices.notes()
     widgets.student_wall(choices, sweep.run_id, found.students)
 
 

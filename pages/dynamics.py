@@ -36,7 +36,6 @@ def show() -> None:
     size = next(iter(sizes))
     if len(sizes) > 1 or "size" in st.query_params:
         size = choices.pick("size", "Size", sizes, size, width=240) or size
-    notes = st.container()
     unit = "data units" if found.facts.get("descriptor") == "pixel" else f"{found.facts.get('descriptor')} units"
     frame = figures.dynamics_frame(found.analysis.curves, found.analysis.verdicts, found.losses, size)
     on_point = widgets.student_of(choices, found.students)
@@ -45,8 +44,6 @@ def show() -> None:
     widgets.csv(frame, "training-dynamics")
     verdicts(found, size)
     bands(choices, found, size)
-    with notes:
-        choices.notes()
     widgets.student_wall(choices, sweep.run_id, found.students[found.students["size"] == size])
 
 

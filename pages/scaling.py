@@ -36,7 +36,6 @@ def show() -> None:
     if found.analysis.curves.empty:
         return
     exponent, size = controls(choices, found)
-    choices.notes()
     unit = "data units" if found.facts.get("descriptor") == "pixel" else f"{found.facts.get('descriptor')} units"
     frame = figures.scaling_frame(found.analysis.curves, found.analysis.crossings, exponent, None if size == ALL else size)
     figure = figures.scaling(frame, exponent, unit)

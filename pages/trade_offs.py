@@ -1,4 +1,4 @@
-"""Trade-offs: how far students lie from their teacher, against network calls, parameters or seconds (`?cost=&teacher=&student=`)."""
+"""Trade-offs: how far students lie from their teacher, against network calls, parameters or seconds (`?cost=&group=&student=`)."""
 
 from __future__ import annotations
 
@@ -37,8 +37,7 @@ def show() -> None:
         cost = choices.pick("cost", "Cost", LABELS, "parameters", draw=st.radio, horizontal=True) or "parameters"
     with right:
         groups = {str(group): str(group) for group in everything["group"].value_counts().index}
-        group = choices.pick("teacher", "Teacher and descriptor", groups, next(iter(groups))) or next(iter(groups))
-    choices.notes()
+        group = choices.pick("group", "Teacher and descriptor", groups, next(iter(groups))) or next(iter(groups))
     mine = everything[everything["group"] == group]
     frame = pareto_front(mine[mine[cost].notna() & (mine[cost] > 0)], cost, "E_gen").reset_index(drop=True)
     with headline:

@@ -38,11 +38,11 @@ def choose_sweep(choices: Choices, experiment: str) -> Sweep | None:
     by_id = {sweep.run_id: sweep for sweep in found}
     labels = {sweep.run_id: _label(sweep) for sweep in found}
     if len(found) > 1 or st.query_params.get("run", found[0].run_id) != found[0].run_id:
-        chosen = choices.pick("run", "Sweep", labels, found[0].run_id)
+        chosen = choices.pick("run", "Sweep", labels, found[0].run_id, always=True)
     else:
         chosen = found[0].run_id
     sweep = by_id[chosen or found[0].run_id]
-    st.query_params["run"] = sweep.run_id  # a link names its sweep even where that is the one shown without one
+    choices.keep("run", sweep.run_id)  # a link names its sweep even where that is the one shown without one
     return sweep
 
 

@@ -56,6 +56,8 @@ def page(title: str) -> Iterator[None]:
     """
     st.set_page_config(page_title=f"{title} · Probability flow distance", page_icon=str(HERE / "icon.svg"), layout="wide")
     st.html(HERE / "style.css")
+    if st.session_state.get("shown") != title:
+        st.session_state.update(shown=title, visit=st.session_state.get("visit", 0) + 1)
     with st.sidebar:
         st.markdown("**Probability flow distance**")
         for caption, links in NAVIGATION.items():
@@ -68,6 +70,10 @@ def page(title: str) -> Iterator[None]:
         st.html(alert(problem))
     with boundary():
         yield
+        if "choices" in st.session_state:
+            from pages.common.choices import finish
+
+            finish()
 
 
 def workspace_problem() -> str | None:
