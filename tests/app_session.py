@@ -25,10 +25,11 @@ class Session:
         found = re.search(rf"{XSRF}=([^;]+)", cookies)
         self.xsrf = found[1] if found else ""
         self.id = ""
-        self._socket = connect(
+        self._connection = connect(
             f"ws://{urlsplit(address).netloc}/_stcore/stream", subprotocols=["streamlit", self.xsrf or "none"], origin=address,
             additional_headers={"Cookie": f"{XSRF}={self.xsrf}"}, max_size=None, proxy=None,
         )  # fmt: skip
+        self._socket = self._connection.__enter__()
 
     def open(self, page: str, query: str = "", widgets: dict[str, bool] | None = None) -> list[ForwardMsg]:
         """Run a page (empty: Home) with a query string; `widgets` are buttons to press, by the ids that the server gave them."""
@@ -51,7 +52,7 @@ class Session:
                 return messages
 
     def close(self) -> None:
-        self._socket.close()
+        self._connection.__exit__(None, None, None)
 
     def __enter__(self) -> Self:
         return self
