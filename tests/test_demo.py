@@ -80,13 +80,13 @@ def test_every_page_is_drawn_first_by_a_fresh_process_without_torch(bare):
 
 
 @contextmanager
-def served(environment, mode="demo"):
+def served(environment, mode="demo", folder=REPOSITORY):
     """The server as the container starts it; yields its address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "pfd_engine.serve", mode, "--port", str(port)]
-    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
