@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Mode = Literal["local", "demo", "hosted"]
 DAY = 86400.0
 DEFAULT_MAX_RUNS, DEFAULT_MAX_SECONDS = 2, 3600.0
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE")
 PATH_FIELDS = ("output", "descriptor_file")
 _EMAIL = re.compile(r"[^@\s<>\"',;]{1,64}@[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?")
 
@@ -81,6 +82,13 @@ def mode() -> Mode:
     if asked in ("", "local"):
         return "local"
     return "hosted" if asked == "hosted" else "demo"
+
+
+def for_others(mode: Mode, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that works for strangers: its mode, and nothing of the host's own account on the Hub."""
+    kept = {name: value for name, value in given.items() if name not in TOKENS}
+    offline = {"HF_HUB_OFFLINE": "1"} if mode == "demo" else {}
+    return {**kept, "PFD_MODE": mode, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", **offline}
 
 
 def normalized(email: str | None) -> str | None:

@@ -76,7 +76,7 @@ def note(user: str, action: str, run_id: str | None, outcome: str, workspace: Wo
     }  # fmt: skip
     handle = os.open(audit_path(workspace), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.write(handle, json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        os.write(handle, json.dumps(row).encode() + b"\n")
         os.fsync(handle)
     finally:
         os.close(handle)

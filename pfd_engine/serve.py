@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
 
+from pfd_engine.access import for_others
 from pfd_engine.workspace import REPOSITORY
 
 MODES = ("demo", "hosted")
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE")
 # Said here although some are defaults: a config file of the host's own must not open what strangers can reach.
 OPTIONS = {
     "browser.gatherUsageStats": "false",
@@ -35,13 +34,6 @@ def command(port: int, address: str) -> list[str]:
     return [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.address={address}", f"--server.port={port}", *options]
 
 
-def environment(mode: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the server: its mode, and nothing of the host's own account on the Hub."""
-    kept = {name: value for name, value in given.items() if name not in TOKENS}
-    offline = {"HF_HUB_OFFLINE": "1"} if mode == "demo" else {}
-    return {**kept, "PFD_MODE": mode, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", **offline}
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Become the server."""
     parser = argparse.ArgumentParser(prog="python -m pfd_engine.serve", description=__doc__)
@@ -51,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     os.chdir(REPOSITORY)
     words = command(options.port, options.address)
-    os.execve(words[0], words, environment(options.mode, os.environ))
+    os.execve(words[0], words, for_others(options.mode, os.environ))
 
 
 if __name__ == "__main__":

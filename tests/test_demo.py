@@ -17,6 +17,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pfd_engine import serve
+from pfd_engine.access import for_others
 from pfd_engine.bundled import bundled_references
 from pfd_engine.workspace import REPOSITORY
 from tests.app_session import XSRF, Session, texts
@@ -62,7 +63,7 @@ def bare(tmp_path_factory):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PFD_"))}
     paths = {"HOME": str(folder / "home"), "PFD_HOME": str(folder / "workspace"), "PYTHONPATH": f"{folder}{os.pathsep}{REPOSITORY}"}
     (folder / "home").mkdir()
-    return serve.environment("demo", kept | paths | {"PYTHONDONTWRITEBYTECODE": "1", "HF_TOKEN": "hf_secret"})
+    return for_others("demo", kept | paths | {"PYTHONDONTWRITEBYTECODE": "1", "HF_TOKEN": "hf_secret"})
 
 
 def test_the_environment_of_the_demo_lacks_what_only_launching_needs():
@@ -216,7 +217,7 @@ def test_the_host_s_own_settings_open_nothing():
     words = serve.command(8501, "0.0.0.0")
     assert "--server.enableXsrfProtection=true" in words
     assert "--server.enableAgentApi=false" in words
-    given = serve.environment("demo", {"HF_TOKEN": "hf_secret", "HUGGING_FACE_HUB_TOKEN": "hf_secret", "PFD_MODE": "local", "PATH": "/bin"})
+    given = for_others("demo", {"HF_TOKEN": "hf_secret", "HUGGING_FACE_HUB_TOKEN": "hf_secret", "PFD_MODE": "local", "PATH": "/bin"})
     assert "hf_secret" not in given.values()
     assert given["PFD_MODE"] == "demo"
     assert given["PATH"] == "/bin"
