@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tomllib
+from pathlib import Path
 
 from pfd_engine.access import for_others
 from pfd_engine.workspace import REPOSITORY
@@ -34,6 +36,19 @@ def command(port: int, address: str) -> list[str]:
     return [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.address={address}", f"--server.port={port}", *options]
 
 
+def check_secrets() -> None:
+    """Exit with one sentence where Streamlit would stumble over its secrets.toml at the start; the pages tell of what else may lack."""
+    for folder in (Path.home(), REPOSITORY):
+        path = folder / ".streamlit" / "secrets.toml"
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue
+        if not isinstance(values.get("auth", {}), dict):
+            print(f"{path}: auth is no table: write it as docs/hosting.md shows", file=sys.stderr)
+            raise SystemExit(2)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Become the server."""
     parser = argparse.ArgumentParser(prog="python -m pfd_engine.serve", description=__doc__)
@@ -42,6 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--address", default="127.0.0.1", help="of which network (default: 127.0.0.1, this machine alone)")
     options = parser.parse_args(arguments)
     os.chdir(REPOSITORY)
+    if options.mode == "hosted":
+        check_secrets()
     words = command(options.port, options.address)
     os.execve(words[0], words, for_others(options.mode, os.environ))
 
