@@ -118,7 +118,7 @@ def test_without_sign_in_everybody_looks_and_nobody_launches(browser, hosted):  
             assert "no folder" not in page.inner_text("[data-testid=stMain]")
         page = visitor.open(filled_form(address))
         assert "Launching needs sign-in" in page.inner_text("[data-testid=stMain]")
-        assert "python -m pfd_engine evaluate" in page.inner_text("[data-testid=stMain]")
+        page.locator("[data-testid=stCode]", has_text="pfd_engine evaluate").wait_for()
     assert list_runs(workspace) == []
 
 
