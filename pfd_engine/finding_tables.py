@@ -39,7 +39,7 @@ def collapse_table(analysis: ScalingAnalysis) -> Table | None:
     if exponent.value != exponent.value:
         return None
     curves = list(dict.fromkeys(scores["curve"]))
-    cells = {(row["kind"], row["curve"]): _percent(row["score"], row["ci_low"], row["ci_high"]) for row in scores.to_dict("records")}
+    cells = {(row["kind"], row["curve"]): percent(row["score"], row["ci_low"], row["ci_high"]) for row in scores.to_dict("records")}
     rows = [
         [
             "fitted",
@@ -120,11 +120,16 @@ def _teacher(facts: Mapping[str, Any]) -> str:
     return f"{name} ({revision})" if revision and revision not in name else name
 
 
-def _percent(value: float, low: float, high: float) -> str:
+def percent(value: float, low: float, high: float) -> str:
     """Write a share with its interval in percent; a dash where it is not defined."""
     if value != value:
         return "–"
-    return f"{100 * value:.0f} %" if low != low or high != high else f"{100 * value:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+    digits = 1 if high - low < 0.02 else 0
+    return (
+        f"{100 * value:.0f} %"
+        if low != low or high != high
+        else "{:.{d}f} % [{:.{d}f}, {:.{d}f}]".format(*(100 * number for number in (value, low, high)), d=digits)
+    )
 
 
 def _move(value: float, low: float, high: float) -> str:

@@ -11,11 +11,13 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from pfd_engine.bundled import bundled_references
 from pfd_engine.runs import list_runs
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests import hub_server
+from tests.app_session import Session, texts
 from tests.test_browser import Visitor, assert_sound, browser, stop_workers  # noqa: F401  a fixture
 from tests.test_demo import served
 
@@ -107,18 +109,28 @@ def filled_form(address, seed=0):
     return f"{address}/evaluate?teacher={references.teacher}&student={references.student_memorizes}&num_noises=16&seed={seed}"
 
 
-def test_without_sign_in_everybody_looks_and_nobody_launches(browser, hosted):  # noqa: F811
+def test_without_sign_in_everybody_looks_and_nobody_launches(hosted):
     address, workspace = hosted
-    with Guest(browser) as visitor:
-        for path in ("runs", "sweep", "checkpoints?reference=/etc", "evaluate?teacher=/etc&student=./x"):
-            page = visitor.open(f"{address}/{path}")
-            assert_sound(page)
-            page.get_by_role("button", name="Sign in").wait_for()
-            assert page.get_by_role("button", name="Launch").count() == 0
-            assert "no folder" not in page.inner_text("[data-testid=stMain]")
-        page = visitor.open(filled_form(address))
-        assert "Launching needs sign-in" in page.inner_text("[data-testid=stMain]")
-        page.locator("[data-testid=stCode]", has_text="pfd_engine evaluate").wait_for()
+    paths = (
+        "",
+        "scaling",
+        "runs",
+        "distill",
+        "sweep",
+        "checkpoints?reference=/etc",
+        "evaluate?teacher=/etc&student=./x",
+        filled_form("").lstrip("/"),
+    )
+    for path in paths:
+        page, _, query = path.partition("?")
+        with Session(address) as session:
+            shown = texts(session.open(page, query))
+        assert shown.count('label: "Sign in"') == 1, path
+        assert 'label: "Launch"' not in shown
+        assert not re.search("no folder|could not be drawn|no checkpoint", shown), path
+        if query:
+            assert "Launching needs sign-in" in shown
+    assert "python -m pfd_engine evaluate --teacher" in shown
     assert list_runs(workspace) == []
 
 
@@ -170,21 +182,30 @@ def test_who_is_on_the_list_launches_within_the_limits_and_every_step_is_noted(b
     assert run.status.state == "finished"
 
 
-@pytest.mark.parametrize("secrets", [None, "[auth\n", '[auth]\nclient_id = "x"\n'])
-def test_a_server_without_sound_secrets_says_so_in_one_sentence_and_launches_nothing(secrets, tmp_path):
-    from tests.app_session import Session, texts
-
+def test_a_server_whose_secrets_cannot_be_read_says_so_in_one_sentence_and_launches_nothing(tmp_path):
     settings = environment(tmp_path, PFD_ALLOWED_USERS=ANN)
-    if secrets is not None:
-        (tmp_path / "home" / ".streamlit" / "secrets.toml").write_text(secrets)
+    (tmp_path / "home" / ".streamlit" / "secrets.toml").write_text("[auth\n")
     with served(settings, mode="hosted") as address, Session(address) as session:
         shown = texts(session.open("evaluate"))
     assert shown.count("nobody can sign in here: ") == 1
-    assert "could not be drawn" not in shown
-    assert "exception {" not in shown
-    assert str(tmp_path) not in shown
-    assert '"Launch"' not in shown
-    assert '"Sign in"' not in shown
+    for absent in ("could not be drawn", "exception {", str(tmp_path), '"Launch"', '"Sign in"'):
+        assert absent not in shown
+
+
+@pytest.mark.parametrize(
+    ("secrets", "sentence"),
+    [({}, "is missing or no valid TOML"), ({"other": 1}, "lacks redirect_uri"), ({"auth": {"client_id": "x"}}, "lacks redirect_uri")],
+)
+def test_secrets_that_lack_something_are_told_in_one_sentence(secrets, sentence, tmp_path, monkeypatch):
+    monkeypatch.setenv("PFD_MODE", "hosted")
+    monkeypatch.chdir(tmp_path)
+    app = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=60)
+    app.secrets = secrets
+    app.run()
+    assert not app.exception
+    told = [element.proto.body for element in app.get("html") if "nobody can sign in here" in element.proto.body]
+    assert len(told) == 1
+    assert sentence in told[0]
 
 
 def test_secrets_that_streamlit_cannot_start_with_are_refused_in_one_sentence(tmp_path):

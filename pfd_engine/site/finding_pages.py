@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -190,15 +190,16 @@ def _walls(store: Store, sweep: Sweep, measurements: pd.DataFrame) -> Iterator[A
 
 def _source(store: Store, sweep: Sweep) -> Iterator[Any]:
     yield Heading("Where this comes from", 3)
-    yield from provenance(store, sweep.run_id)
+    yield from provenance(store, sweep.run_id, [("Teacher", str(sweep.facts.get("teacher") or "–"))])
 
 
-def provenance(store: Store, run_id: str) -> Iterator[Any]:
-    """Yield where the numbers of a run come from, and the command that measures them again."""
+def provenance(store: Store, run_id: str, models: Sequence[tuple[str, str]] = ()) -> Iterator[Any]:
+    """Yield where the numbers of a run come from, its models first, and the command that measures them again."""
     run = store_queries.run(store, run_id) or {}
     versions = run.get("versions") if isinstance(run.get("versions"), dict) else {}
     yield Facts(
         [
+            *models,
             ("Time taken", words.duration(run.get("seconds"))),
             ("Device", str(run.get("device") or "–")),
             ("Versions", ", ".join(f"{name} {version}" for name, version in (versions or {}).items()) or "–"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from pfd_engine import figures, methods_text, store_queries, words
 from pfd_engine.analysis import convergence, memorization_verdict
-from pfd_engine.finding_tables import Table, unit_of
+from pfd_engine.finding_tables import Table, percent, unit_of
 from pfd_engine.site.blocks import Code, Facts, Figure, Formula, Heading, Note, Page, Prose, Rows, Sentence, Wall
 from pfd_engine.site.finding_pages import FILES, NAMES, Sweep, empty, provenance, read_pairs
 from pfd_engine.store import Store
@@ -118,20 +118,23 @@ def _result(store: Store, run_id: str, result: dict[str, Any]) -> list[Any]:
     )
     if pairs := read_pairs(store, run_id):
         blocks.append(Wall(pairs, "Each column starts from one noise. Below it: the distance between teacher and student."))
-    return [*blocks, Heading("Where this comes from", 3), Facts(_models(result)), *provenance(store, run_id)]
+    return [*blocks, Heading("Where this comes from", 3), *provenance(store, run_id, _models(result))]
 
 
 def _numbers(store: Store, run_id: str, result: dict[str, Any]) -> Table:
-    rows = []
+    """Return the numbers of a run, those of a distilled student as it was asked for."""
     found = store_queries.measurements_of(store, run_id)
-    asked = (_model(result, "student").get("reference"), result.get("student_steps"))
-    for row in found[found["band"].isna()].to_dict("records"):
-        own = None if row["student_steps"] != row["student_steps"] else row["student_steps"]
-        if row["metric"] in LABELS and (not result.get("distillation") or (row["student"], own) == asked):
-            share = row["metric"] == "memorization_ratio"
-            scale = 100 if share else 1
-            written = words.with_interval(scale * row["value"], scale * row["ci_low"], scale * row["ci_high"])
-            rows.append([LABELS[row["metric"]], written + (" %" if share else "")])
+    if result.get("distillation"):
+        steps = result.get("student_steps")
+        own = found["student_steps"].isna() if steps is None else found["student_steps"] == steps
+        found = found[(found["student"] == _model(result, "student").get("reference")) & own]
+    by_metric = {row["metric"]: row for row in found[found["band"].isna()].to_dict("records")}
+    rows = []
+    for metric, label in LABELS.items():
+        if metric in by_metric:
+            value, low, high = (float(by_metric[metric][name]) for name in ("value", "ci_low", "ci_high"))
+            share = metric == "memorization_ratio"
+            rows.append([label, percent(value, low, high) if share else words.with_interval(value, low, high)])
     if isinstance(result.get("shuffled"), (int, float)):
         rows.append(["Shuffled ceiling", words.number(result["shuffled"])])
     return Table(["", "value [95 % interval]"], rows)

@@ -11,6 +11,7 @@
     for (const source of document.querySelectorAll("script[data-plot]")) {
       const plot = JSON.parse(source.textContent);
       const layout = { ...plot.layout, template: template(), autosize: true };
+      for (const name of Object.keys(layout)) if (/^[xy]axis/.test(name)) layout[name] = { ...layout[name], automargin: true };
       const config = { displaylogo: false, responsive: true, toImageButtonOptions: { format: "svg", filename: source.dataset.plot } };
       Plotly.react(source.dataset.plot, plot.data, layout, config);
     }
