@@ -24,6 +24,10 @@ TORCH_FREE = [
     "cost",
     "analysis",
     "bundled",
+    "access",
+    "launching",
+    "serve",
+    "site.export",
 ]
 
 

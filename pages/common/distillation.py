@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from pages.common import words
-from pages.common.layout import is_demo
 from pages.common.provenance import pinned
 from pages.common.results import COUPLING, Number, Result, as_float, mapping, percent
+from pfd_engine.access import mode
 from pfd_engine.distill.objectives import OBJECTIVES
 from pfd_engine.distill_config import DistillConfig
 
@@ -112,9 +112,9 @@ def next_steps(result: Result) -> None:
 
 
 def _link(result: Result, row: Mapping[str, Any]) -> str:
-    """Return the address of the Evaluate form filled with a student of this run; empty in the demo, or where its folder is gone."""
+    """Return the address of the Evaluate form filled with a student of this run; empty where no folder may be named, or it is gone."""
     student = str(row.get("student") or "")
-    if is_demo() or not student or not Path(student).expanduser().is_dir():
+    if mode() != "local" or not student or not Path(student).expanduser().is_dir():
         return ""
     fields = {"teacher": pinned(result, "teacher", result.summary.teacher), "student": student}
     if steps := row.get("student_steps"):
