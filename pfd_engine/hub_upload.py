@@ -61,11 +61,6 @@ def upload(folder: Path, name: str, files: Sequence[str], repo_type: str, privat
     return f"{endpoint()}/{'datasets/' if repo_type == 'dataset' else ''}{name}", commit.oid
 
 
-def has_token() -> bool:
-    """Tell whether this machine is logged in to the Hub; the token itself stays where it is."""
-    return get_token() is not None
-
-
 def check_token() -> None:
     """Raise InputError, with what to do, where this machine is not logged in to the Hub."""
     _token()

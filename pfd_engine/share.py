@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -55,6 +56,13 @@ def publish_folder(store: Store, run_ids: Sequence[str] | None, folder: Path, li
     """Write finished runs as a bundle into a new folder, which `pull` opens; raises InputError with one sentence."""
     check_license(license_name)
     return Shared(str(folder), "", write_bundle(store, run_ids, folder, license_name=license_name))
+
+
+def may_upload() -> bool:
+    """Tell quickly whether this machine is logged in to the Hub; the token itself is not read."""
+    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface").expanduser()
+    kept = Path(os.environ.get("HF_TOKEN_PATH") or home / "token").expanduser()
+    return bool(os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")) or kept.is_file()
 
 
 def check_license(name: str) -> None:

@@ -145,8 +145,7 @@ def _teacher(facts: Mapping[str, Any]) -> str:
 
 def _label(sweep: Sweep) -> str:
     parts = [sweep.name or sweep.run_id, words.count(sweep.students, "student"), words.ago(sweep.created)]
-    parts += ["published"] if sweep.source == "published" else []
-    return " · ".join(part for part in parts if part)
+    return " · ".join(part for part in (*parts, words.source(sweep.source)) if part)
 
 
 def sweep_result(experiment: str, sweep: Sweep) -> None:
@@ -171,6 +170,8 @@ def sweep_result(experiment: str, sweep: Sweep) -> None:
         ("Git commit", str(run.get("git_commit") or "–")),
         ("Run", sweep.run_id),
     ]
+    if pulled := sweep.is_pulled and words.source(sweep.source):
+        rows.insert(0, ("Source", pulled))
     st.subheader("Where this comes from")
     st.html(words.facts(rows))
     if run.get("command"):

@@ -36,6 +36,11 @@ class Sweep:
     stamp: str
     finding: str | None = None
 
+    @property
+    def is_pulled(self) -> bool:
+        """Whether somebody else published it."""
+        return self.source not in ("workspace", "published")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -132,11 +137,13 @@ def trade_offs() -> pd.DataFrame:
 
 
 def newest_findings() -> list[tuple[str, Sweep, str]]:
-    """Return experiment, sweep and sentence of each finding that has data: the first sweep of each name, two an experiment at most."""
+    """Return experiment, sweep and sentence of each finding that has data: the first sweep of each name, two an experiment at most,
+    none of others."""
     analyses: dict[str, Callable[[str, str], Finding]] = {"scaling": scaling, "training-dynamics": dynamics, "bias-variance": bias_variance}
     found = []
     for experiment, analyze in analyses.items():
-        named = {sweep.name: sweep for sweep in reversed(sweeps(experiment))}
+        own = [sweep for sweep in sweeps(experiment) if not sweep.is_pulled]
+        named = {sweep.name: sweep for sweep in reversed(own)}
         for sweep in list(reversed(named.values()))[:2]:
             found.append((experiment, sweep, sweep.finding or analyze(sweep.run_id, sweep.stamp).sentence))
     return found
@@ -155,6 +162,7 @@ def _trade_offs(stamp: str) -> pd.DataFrame:
         of_sweep = row["experiment"] != "evaluation"
         trained = f"{row['size']} {row['objective']}" if "/runs/distill-" in row["student"] and row["size"] else words.short(row["student"])
         name = row["student"] if of_sweep else trained + ("" if _missing(steps) else f", {words.count(int(steps), 'step')}")
+        name += f" ({words.source(row['source'])})" if row["source"] not in ("workspace", "published") else ""
         revision = words.short_revision(row["teacher_revision"] or "")
         group = f"{words.short(row['teacher'])}{f'@{revision}' if revision else ''}, {row['descriptor'] or 'pixel'}"
         added.append((calls, keeps, name, f"{row['run_id']}|{row['student']}|{'' if _missing(steps) else int(steps)}", group))

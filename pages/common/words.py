@@ -189,6 +189,11 @@ def training(config: Mapping[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def source(name: str) -> str:
+    """Say where a row is from: nothing for one's own, `published` for the shipped results, else what it was pulled from."""
+    return {"workspace": "", "published": "published"}.get(name, f"from {name}")
+
+
 def short_revision(revision: str | None) -> str:
     """Shorten a commit sha or a content hash to seven digits."""
     return (revision or "").removeprefix("sha256:")[:7]
