@@ -162,9 +162,11 @@ def _checked(snapshot: Snapshot, draft: Path, source: str, report: Report) -> di
         assert reader.stdout is not None
         with reader.stdout as lines:
             for line in lines:
-                last = json.loads(line)
-                if last.get("type") == "progress":
-                    report(last)
+                said = json.loads(line)
+                if said.get("type") == "progress":
+                    report(said)
+                else:
+                    last = said
         reader.wait()
     finally:
         watch.cancel()

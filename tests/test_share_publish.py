@@ -107,10 +107,6 @@ def test_neither_a_path_of_this_machine_nor_a_token_leaves_it(say: Say, mine: Wo
     run = finished_run(mine)
     warning = f"read {Path.home()}/secret/weights.bin and /data/lab/set.bin with {TOKEN}"
     told = {"value": 1.5, "warnings": [warning], "name": f"{mine.root}/x"}
-        "value": 1.5,
-        "warnings": [f"read {Path.home()}/secret/weights.bin and /data/lab/set.bin with {TOKEN}"],
-        "name": f"{mine.root}/x",
-    }
     with EventLog(run.events_path) as log:
         log.append(measurement(training_set="set seeds 0-63", metric="E_mem"), durable=False)
         log.append({"type": "result", "result": told}, durable=False)

@@ -52,7 +52,9 @@ def headline(sentence: str, color: str) -> None:
 
 
 def unfinished(sweep: Sweep) -> None:
-    """Say that a sweep still grows, or never finished."""
+    """Say that a sweep still grows, never finished, or is somebody else's."""
+    if sweep.is_pulled:
+        st.caption(words.markdown(f"Results of others, {words.source(sweep.source)}. The sentence was computed here, from their rows."))
     if sweep.state in ("queued", "running"):
         st.caption("This sweep is still running: what is shown is what it has measured so far.")
     elif sweep.state != "finished":

@@ -43,7 +43,9 @@ from pfd_engine.store_ingest import arrow_schema, upsert
 from pfd_engine.store_schema import REQUIRED, TABLES, Table
 
 MEMORY_BYTES, SECONDS = 3 * 2**30, 600
+MAX_VALUES = 200_000_000
 ROWS_AT_A_TIME = {"runs": 64, "noise_distances": 256, "pairs": 64}
+LABELS = ("experiment", "family", "size", "objective", "metric", "band", "descriptor", "solver", "group", "role", "weights", "license")
 OF_NO_RUN = ("checkpoints", "training_sets")
 Rows = list[dict[str, Any]]
 
@@ -144,6 +146,9 @@ def _check_file(file: pq.ParquetFile, table: Table, expected: int, schema_versio
         raise Refused(f"is damaged: {TABLE_FILES[table.name]} has {said}")
     if sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)) > MAX_BYTES:
         raise Refused(f"is too large: {TABLE_FILES[table.name]} holds more than {MAX_BYTES // 2**30} GiB")
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    if sum(group.column(j).num_values for group in groups for j in range(group.num_columns)) > MAX_VALUES:
+        raise Refused(f"is too large: {TABLE_FILES[table.name]} holds more values than a set of results may")
     known, schema = arrow_schema(table), file.schema_arrow
     if len(schema.names) != len(set(schema.names)):
         raise ValueError("a column is there twice")
@@ -163,6 +168,8 @@ def _checked(values: dict[str, Any], table: Table, run_ids: set[str]) -> dict[st
     for name, value in values.items():
         if isinstance(value, str) and name not in long and len(value) > MAX_NAME:
             raise ValueError(f"a {name.replace('_', ' ')} has more than {MAX_NAME:,} characters")
+        if isinstance(value, str) and name in LABELS and (not value.isprintable() or "<" in value or ">" in value):
+            raise ValueError(f"a {name.replace('_', ' ')} holds characters that no name has")
     run_id = values.get("run_id")
     if (run_id is not None or table.name not in OF_NO_RUN) and (not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id)):
         raise ValueError("a run has no proper id")

@@ -36,7 +36,7 @@ from pfd_engine.store_ingest import arrow_schema
 from pfd_engine.store_schema import TABLES
 
 DEFAULT_LICENSE = "cc-by-4.0"
-ROWS_A_GROUP = 20_000
+ROWS_A_GROUP = {"noise_distances": 1_000, "pairs": 1_000}
 Report = Callable[[dict[str, Any]], None]
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -101,10 +101,10 @@ def _fill(store: Store, tables: Rows, folder: Path, repository: str | None, lice
 
 def _write_table(name: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     table = TABLES[name]
-    schema = arrow_schema(table)
+    schema, many = arrow_schema(table), ROWS_A_GROUP.get(name, 20_000)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for start in range(0, max(len(rows), 1), ROWS_A_GROUP):
-            typed = [table.row(row) for row in rows[start : start + ROWS_A_GROUP]]
+        for start in range(0, max(len(rows), 1), many):
+            typed = [table.row(row) for row in rows[start : start + many]]
             writer.write_table(pa.Table.from_pylist([{k: row[k] for k in table.columns} for row in typed], schema=schema))
 
 
