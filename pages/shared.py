@@ -56,6 +56,8 @@ def pull_form(choices: Choices) -> None:
         reference = choices.text(
             "reference", "Data set on the Hub, or folder", placeholder="owner/name[@revision], or a path that starts with . / or ~"
         )
+    if reference:
+        st.code(shlex.join(["python", "-m", "pfd_engine", "pull", reference]), language="bash", wrap_lines=True)
     below = st.container()
     if message := st.session_state.pop("shared-message", None):
         below.success(markdown(message))
@@ -117,7 +119,6 @@ def one_pulled(pulled: Pulled, position: int) -> None:
         f"revision {words.short_revision(pulled.revision)}",
         f"pulled {words.ago(pulled.pulled)}",
         f"license {pulled.license or 'not stated'}",
-        words.size(pulled.bytes),
     ]
     st.caption(words.markdown(" · ".join(notes)))
     if hidden > 0:
@@ -155,11 +156,13 @@ def label(row: dict[str, Any]) -> str:
     from pages.common import words
 
     config = json.loads(row["config"]) if row["config"] else {}
+    models = (str(row["teacher"]), str(row["student"]))
     if row["kind"] == "sweep":
         return f"sweep {str(config.get('name') or row['run_id'])[:60]}"
+    teacher, student = (name.rpartition("/")[2] if name.startswith(".") else words.short(name) for name in models)
     if row["kind"] == "distill":
-        return f"{str(config.get('size', 'student'))[:30]} distilled from {words.short(str(row['teacher']))}"
-    return f"{words.short(str(row['student']))} against {words.short(str(row['teacher']))}"
+        return f"{str(config.get('size', 'student'))[:30]} distilled from {teacher}"
+    return f"{student} against {teacher}"
 
 
 def publish_form(choices: Choices) -> None:
@@ -177,7 +180,7 @@ def publish_form(choices: Choices) -> None:
     if not rows:
         st.info("There is no finished run to publish yet: measure a pair on the Evaluate page first.")
         return
-    st.caption("A data set with Parquet tables, image walls, figures and a card. Students have model repositories: `push` puts them there.")
+    st.caption("A data set with Parquet tables, image walls, figures and a card. Students go to model repositories, by the command push.")
     labels = {row["run_id"]: f"{label(row)} · {words.ago(row['finished'])} · {row['run_id'][-8:]}" for row in rows}
     chosen = choices.pick_many("runs", "Runs", labels, placeholder="Choose what to publish")
     left, right = st.columns(2, vertical_alignment="bottom")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,13 +36,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     st.cache_data.clear()
 
 
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle by somebody else, whose student has a script for a name."""
-    theirs = Workspace(tmp_path / "theirs")
+    theirs = Workspace(tmp_path_factory.mktemp("theirs"))
     finished_run(theirs)
     finished_sweep(theirs, "bias-variance")
-    folder = tmp_path / "bundle"
+    folder = tmp_path_factory.mktemp("published") / "bundle"
     with Store(theirs, None) as store:
         store.ingest()
         write_bundle(store, None, folder)
@@ -50,6 +51,11 @@ def bundle(tmp_path: Path) -> Path:
         rows = [row | ({column: SCRIPT} if row["run_id"].startswith("evaluate") else {}) for row in found.to_pylist()]
         pq.write_table(pa.Table.from_pylist(rows, schema=found.schema), folder / f"{table}.parquet")
     return folder
+
+
+@pytest.fixture
+def bundle(published: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(published, tmp_path / "bundle"))
 
 
 def visit(page: str = PAGE, **query: str) -> AppTest:

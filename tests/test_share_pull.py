@@ -107,6 +107,7 @@ WRONG_ROWS = {
     "a negative number of samples": ("measurements", first(num_samples=-5), "num samples is negative"),
     "a long name": ("measurements", first(student="x" * 5000), "more than 1,024 characters"),
     "a script as a size": ("measurements", first(size=SCRIPT), "characters that no name has"),
+    "a name that steers a terminal": ("measurements", first(student="a\x1b[2Jb"), "characters that no name has"),
     "a NUL": ("measurements", first(student="a\0b"), "NUL character"),
     "a run that is not named": ("measurements", first(run_id="evaluate-20260101-000000-00000000"), "is not named in provenance.json"),
     "a run's id that is a path": ("measurements", first(run_id="../../etc/passwd"), "no proper id"),
@@ -193,16 +194,17 @@ def test_a_claim_of_a_billion_rows_is_refused_before_they_are_read(bundle: Path)
     assert time.monotonic() - started < 20
 
 
-def test_a_small_file_that_unfolds_into_gigabytes_is_refused_before_it_is_read(bundle: Path) -> None:
+def test_a_small_file_that_unfolds_into_gigabytes_is_refused_before_it_is_read(bundle: Path, monkeypatch) -> None:
+    monkeypatch.setattr("pfd_engine.bundles.read.MAX_VALUES", 2**23)
     path = bundle / "noise_distances.parquet"
     schema = pq.read_schema(path)
     row = pq.read_table(path).slice(0, 1).to_pylist()[0] | {"values": [0.0] * 2**20}
     block = pa.Table.from_pylist([row], schema=schema)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for _ in range(250):
+        for _ in range(10):
             writer.write_table(block)
     assert path.stat().st_size < 2**20
-    tell(bundle, lambda told: told["tables"].update(noise_distances=250))
+    tell(bundle, lambda told: told["tables"].update(noise_distances=10))
     is_not_read(bundle, "more values than a set of results may")
 
 
