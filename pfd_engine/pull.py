@@ -27,6 +27,7 @@ from pfd_engine.store_pulled import MAX_PULLED
 from pfd_engine.workspace import REPOSITORY, Workspace
 
 SECONDS = 900
+LOCK = ".lock"
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -64,7 +65,8 @@ def pull(workspace: Workspace, reference: str, report: Report = lambda event: No
         raise InputError(f"{MAX_PULLED} sets of results were pulled already: remove one with `pull --remove SOURCE` first")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=60):
+        with FileLock(folder / LOCK, timeout=60):
+            _clear(folder)  # what a killed pull left: with the lock, nobody else writes here
             return _keep(snapshot, source, folder / f"{slug}.duckdb", report)
     except Timeout:
         raise InputError("another pull is under way in this workspace: try again when it has ended") from None
@@ -127,7 +129,7 @@ def _keep(snapshot: Snapshot, source: str, path: Path, report: Report) -> Pulled
             source=source,
             reference=snapshot.reference,
             revision=snapshot.revision,
-            license=snapshot.license or told["license"],
+            license="".join(filter(str.isprintable, snapshot.license or told["license"]))[:100],
             pulled=time.time(),
             bytes=draft.stat().st_size,
             **{name: told[name] for name in ("created", "software_version", "rows")},
@@ -138,9 +140,7 @@ def _keep(snapshot: Snapshot, source: str, path: Path, report: Report) -> Pulled
         draft.replace(path)
         sync_folder(path.parent)
     finally:
-        for leftover in path.parent.glob(f"{draft.name}*"):
-            with suppress(OSError):
-                leftover.unlink()
+        _clear(path.parent)
     for other, earlier in _records_in(path.parent):
         if earlier.source == source and other != record:
             other.with_suffix(".duckdb").unlink(missing_ok=True)
@@ -177,6 +177,14 @@ def _checked(snapshot: Snapshot, draft: Path, source: str, report: Report) -> di
         return done
     reason = last.get("refused", "is damaged, or needs more memory or time than a set of results may")
     raise InputError(f"{source.partition(':')[2]} {reason}: nothing was changed", "reference")
+
+
+def _clear(folder: Path) -> None:
+    """Remove drafts."""
+    for leftover in folder.glob(".*"):
+        if leftover.name != LOCK:
+            with suppress(OSError):
+                leftover.unlink()
 
 
 def _records(workspace: Workspace) -> Iterator[tuple[Path, Pulled]]:

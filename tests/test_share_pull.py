@@ -231,6 +231,8 @@ def test_an_image_of_a_billion_pixels_is_refused(bundle: Path) -> None:
 
 
 def test_files_outside_or_beside_the_bundle_are_neither_read_nor_kept(mine: Workspace, bundle: Path) -> None:
+    mine.pulled.mkdir(parents=True)
+    (mine.pulled / ".folder--bundle-1234567.99.work").write_bytes(b"left by a pull that was killed")
     (bundle / "results.duckdb").write_bytes(b"a stranger's database")
     (bundle / "more").mkdir()
     (bundle / "more" / "measurements.parquet").write_bytes(b"not read")
