@@ -19,6 +19,8 @@ TORCH_FREE = [
     "store",
     "sweep_queries",
     "hub",
+    "pull",
+    "share",
     "checkpoint_info",
     "figures",
     "cost",

@@ -35,6 +35,11 @@ class Sweep:
     stamp: str
     finding: str | None = None
 
+    @property
+    def is_pulled(self) -> bool:
+        """Whether somebody else published it."""
+        return self.source not in ("workspace", "published")
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -131,11 +136,13 @@ def trade_offs() -> pd.DataFrame:
 
 
 def newest_findings() -> list[tuple[str, Sweep, str]]:
-    """Return experiment, sweep and sentence of each finding that has data: the first sweep of each name, two an experiment at most."""
+    """Return experiment, sweep and sentence of each finding that has data: the first sweep of each name, two an experiment at most,
+    none of others."""
     analyses: dict[str, Callable[[str, str], Finding]] = {"scaling": scaling, "training-dynamics": dynamics, "bias-variance": bias_variance}
     found = []
     for experiment, analyze in analyses.items():
-        named = {sweep.name: sweep for sweep in reversed(sweeps(experiment))}
+        own = [sweep for sweep in sweeps(experiment) if not sweep.is_pulled]
+        named = {sweep.name: sweep for sweep in reversed(own)}
         for sweep in list(reversed(named.values()))[:2]:
             found.append((experiment, sweep, sweep.finding or analyze(sweep.run_id, sweep.stamp).sentence))
     return found

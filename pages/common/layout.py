@@ -35,8 +35,9 @@ SCALING, DYNAMICS, BIAS_VARIANCE, TRADE_OFFS = (
     "pages/trade_offs.py",
 )
 METHODS = "pages/methods.py"
+SHARED = "pages/shared.py"
 NAVIGATION = {
-    "Results": ((HOME, "Home"), (RESULT, "Result")),
+    "Results": ((HOME, "Home"), (RESULT, "Result"), (SHARED, "Shared results")),
     "Findings": ((SCALING, "Scaling"), (DYNAMICS, "Training dynamics"), (BIAS_VARIANCE, "Bias-variance"), (TRADE_OFFS, "Trade-offs")),
     "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (SWEEP, "Sweep"), (RUNS, "Runs")),
     "Models": ((CHECKPOINTS, "Checkpoints"),),
