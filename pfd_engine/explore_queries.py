@@ -1,0 +1,227 @@
+"""The questions of the Explore page: numbers of all runs, filtered, grouped and aggregated in DuckDB, a bounded part at a time.
+
+Values enter as bound parameters alone; the names of columns come from the tables below, and any other is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pfd_engine.errors import InputError
+from pfd_engine.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Query = tuple[str, list[Any]]
+
+# What can be filtered by; texts all.
+FILTERS = ("experiment", "source", "teacher", "family", "objective", "size", "metric", "descriptor", "state")
+# What can be grouped by, and by what its groups are put in order.
+GROUPS = {
+    "experiment": "experiment", "source": "source", "teacher": "teacher", "family": "family", "objective": "objective",
+    "size": "min(parameters)", "num_samples": "num_samples", "student_seed": "student_seed", "student_steps": "student_steps",
+    "step": "step", "run_id": "run_id", "student": "student",
+}  # fmt: skip
+# Never averaged over: other quantities, other units, other parts of the spectrum.
+APART = ("metric", "descriptor", "band")
+AXES = ("num_samples", "parameters", "step", "student_steps", "num_noises")
+ROW_COLUMNS = (
+    "run_id", "source", "state", "experiment", "teacher", "student", "family", "size", "parameters", "objective", "num_samples",
+    "student_seed", "step", "student_steps", "metric", "band", "value", "stderr", "ci_low", "ci_high", "descriptor", "num_noises",
+)  # fmt: skip
+ROW_ORDERS = ("created", "value", "num_samples", "parameters", "step", "metric", "student", "teacher")
+GROUP_ORDERS = ("groups", "mean", "numbers", "relative")
+SPREADS = {
+    "stderr": ("mean(value) - stddev_samp(value) / sqrt(count(*))", "mean(value) + stddev_samp(value) / sqrt(count(*))"),
+    "range": ("min(value)", "max(value)"),
+    "quantiles": ("quantile_cont(value, 0.05)", "quantile_cont(value, 0.95)"),
+}
+RELATIONS = ("difference", "ratio")
+MAX_VALUES, MAX_POINTS, MAX_EXPORT = 200, 2_000, 100_000
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which numbers: any of the `chosen` values of each column, students whose name contains a text, N within a closed range."""
+
+    chosen: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    student: str = ""
+    n_low: int | None = None
+    n_high: int | None = None
+
+    def query(self) -> Query:
+        """Return the query of all selected numbers, with the `state` and `created` of their runs; a run of several sources counts once."""
+        conditions, parameters, sources = ["true"], [], list(dict(self.chosen).get("source", ()))
+        for name, values in self.chosen:
+            _check(name, FILTERS, "filter")
+            if values and name != "source":
+                conditions.append(f"list_contains(?::varchar[], {name})")
+                parameters.append(list(values))
+        if self.student:
+            conditions.append("contains(lower(student), lower(?))")
+            parameters.append(self.student)
+        for bound, sign in ((self.n_low, ">="), (self.n_high, "<=")):
+            if bound is not None:
+                conditions.append(f"num_samples {sign} ?")
+                parameters.append(bound)
+        of_source = "where list_contains(?::varchar[], source)" if sources else ""
+        sql = (
+            "select m.*, state, created from measurements m join (select run_id, max(source) as source, arg_max(state, source) as state, "
+            f"arg_max(created, source) as created from runs {of_source} group by run_id) r using (run_id, source) "
+            f"where {' and '.join(conditions)}"
+        )
+        return sql, ([sources] if sources else []) + parameters
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How numbers are aggregated: by which columns, what band is around the mean (a key of `SPREADS`), and relative to which group.
+
+    `baseline` is the `name` of a group; each group is set against the baseline's of the same quantity, descriptor and band.
+    """
+
+    columns: tuple[str, ...]
+    spread: str = "stderr"
+    baseline: str = ""
+    relation: str = "difference"
+
+    def query(self, selection: Selection) -> Query:
+        """Return the query of the groups: their columns, `metric`, `descriptor`, `band`, `mean`, `low`, `high`, `stderr`, `numbers`, `runs`,
+        `relative` and `relative_stderr` (NULL without a baseline), `name` and `key`.
+
+        `stderr` is that of the mean (NULL for a single number). Those of a difference and a ratio take the groups as independent.
+        """
+        for column in self.columns:
+            _check(column, tuple(GROUPS), "group")
+        _check(self.spread, tuple(SPREADS), "band")
+        _check(self.relation, RELATIONS, "relation")
+        inner, parameters = selection.query()
+        low, high = SPREADS[self.spread]
+        by = ", ".join((*self.columns, *APART))
+        places = "".join(f", {GROUPS[column]} as place_{column}" for column in self.columns)
+        relative, error = {
+            "difference": ("g.mean - b.mean", "sqrt(g.stderr ** 2 + b.stderr ** 2)"),
+            "ratio": ("g.mean / nullif(b.mean, 0)", "abs(g.mean / nullif(b.mean, 0)) * sqrt((g.stderr / g.mean) ** 2 + (b.stderr / b.mean) ** 2)"),
+        }[self.relation]
+        sql = (
+            f"with g as (select {by}, mean(value) as mean, {low} as low, {high} as high, stddev_samp(value) / sqrt(count(*)) as stderr, "
+            f"count(*) as numbers, count(distinct run_id) as runs, {name_of(self.columns)} as name, "
+            f"{name_of((*self.columns, *APART))} as key{places} from ({inner}) group by {by}) "
+            f"select g.*, {relative} as relative, {error} as relative_stderr from g left join g b on b.name = ? and b.metric = g.metric "
+            "and b.descriptor is not distinct from g.descriptor and b.band is not distinct from g.band"
+        )
+        return sql, [*parameters, self.baseline]
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The columns that a table of the groups has."""
+        relative = ("relative", "relative_stderr") if self.baseline else ()
+        return (*self.columns, *APART, "mean", "low", "high", "stderr", *relative, "numbers", "runs")
+
+
+def facets(store: Store) -> dict[str, dict[str, int]]:
+    """Return the values of each column in `FILTERS` with how many numbers have them, the most frequent first."""
+    sql, parameters = Selection().query()
+    return {
+        name: {
+            str(row["value"]): int(row["numbers"])
+            for row in store.rows(
+                f"select {name} as value, count(*) as numbers from ({sql}) where {name} is not null group by {name} "
+                "order by numbers desc, value limit ?",
+                [*parameters, MAX_VALUES],
+            )
+        }
+        for name in FILTERS
+    }  # fmt: skip
+
+
+def largest_n(store: Store) -> int:
+    """Return the largest N of all numbers, 0 where none has one."""
+    return int(store.rows("select coalesce(max(num_samples), 0) as n from measurements")[0]["n"])
+
+
+def count(store: Store, query: Query) -> int:
+    """Return how many rows a query of this module has."""
+    return int(store.rows(f"select count(*) as n from ({query[0]})", query[1])[0]["n"])
+
+
+def rows_query(selection: Selection, order: str = "created", descending: bool = True) -> Query:
+    """Return the query of the selected numbers themselves, in order; ties are broken, so that pages neither overlap nor leave gaps."""
+    _check(order, ROW_ORDERS, "order")
+    sql, parameters = selection.query()
+    ties = "created desc nulls last, run_id, student, step, metric, band nulls first, descriptor, num_noises, noise_seed, student_steps"
+    return f"select {', '.join(ROW_COLUMNS)} from ({sql}) order by {order} {_direction(descending)}, {ties}", parameters
+
+
+def groups_query(selection: Selection, grouping: Grouping, order: str = "groups", descending: bool = False) -> Query:
+    """Return the query of the groups in order, with the columns of `Grouping.query`."""
+    _check(order, GROUP_ORDERS, "order")
+    sql, parameters = grouping.query(selection)
+    direction = _direction(descending)
+    ties = ", ".join([*(f"place_{column} {direction}, {column} {direction}" for column in grouping.columns), *APART])
+    places = ", ".join(f"place_{column}" for column in grouping.columns)
+    by = ties if order == "groups" else f"{order} {direction}, {ties}"
+    return f"select * {f'exclude ({places})' if places else ''} from ({sql}) order by {by}", parameters
+
+
+def page_of(store: Store, query: Query, page: int, size: int) -> pd.DataFrame:
+    """Return one page of an ordered query, the first being 1."""
+    return store.frame(f"{query[0]} limit ? offset ?", [*query[1], size, (page - 1) * size])
+
+
+def points(store: Store, selection: Selection, x: str, color: str | None, spread: str) -> pd.DataFrame:
+    """Return what the plot draws, `MAX_POINTS` rows at most: `x`, `color` (text, NULL without one), `place` (the order of colors), `metric`,
+    `descriptor`, `band`, `mean`, `low`, `high`, `numbers`, `runs` and `key`, which `behind_query` takes."""
+    _check(x, AXES, "axis")
+    _check(spread, tuple(SPREADS), "band")
+    if color is not None:
+        _check(color, tuple(GROUPS), "color")
+    sql, parameters = selection.query()
+    low, high = SPREADS[spread]
+    columns = (x, *((color,) if color and color != x else ()), *APART)
+    shown, place = (f"{color}::varchar", GROUPS[color]) if color else ("null", "null")
+    return store.frame(
+        f"select {x} as x, {shown} as color, {place} as place, {', '.join(APART)}, mean(value) as mean, {low} as low, {high} as high, "
+        f"count(*) as numbers, count(distinct run_id) as runs, {name_of(columns)} as key from ({sql}) where {x} is not null "
+        f"group by {', '.join(columns)} order by place, color, {', '.join(APART)}, x limit ?",
+        [*parameters, MAX_POINTS],
+    )
+
+
+def behind_query(selection: Selection, columns: Sequence[str], key: str) -> Query:
+    """Return the query of the numbers behind one group: `columns` are those grouped by (with those of `APART` added), `key` its `key`."""
+    columns = tuple(dict.fromkeys((*columns, *APART)))
+    for column in columns:
+        _check(column, (*GROUPS, *AXES, *APART), "group")
+    sql, parameters = selection.query()
+    named = f"select * from ({sql}) where {name_of(columns)} = ?"
+    return f"select {', '.join(ROW_COLUMNS)} from ({named}) order by run_id, student, step", [*parameters, key]
+
+
+def items(store: Store, names: Sequence[str]) -> list[str]:
+    """Return those of the `names` of students (`run_id|student`, or the `run_id` of an evaluation) that there are, in their order."""
+    pairs = [name.partition("|")[::2] for name in names]
+    found = store.rows(
+        "select distinct run_id, case when experiment = 'evaluation' then '' else student end as student from measurements "
+        "where list_contains(?::varchar[], run_id)",
+        [[run_id for run_id, _ in pairs]],
+    )
+    known = {(row["run_id"], row["student"]) for row in found}
+    return [name for name, pair in zip(names, pairs, strict=True) if pair in known]
+
+
+def name_of(columns: Sequence[str]) -> str:
+    """Return the SQL expression of the text that names a group by its values."""
+    return "concat_ws('|', " + ", ".join(f"coalesce({column}::varchar, '–')" for column in columns) + ")" if columns else "''"
+
+
+def _direction(descending: bool) -> str:
+    return "desc nulls last" if descending else "asc nulls last"
+
+
+def _check(name: str, allowed: Sequence[str], what: str) -> None:
+    if name not in allowed:
+        raise InputError(f"{what} is {name[:40]!r}: choose one of {', '.join(allowed)}", what)
