@@ -55,7 +55,7 @@ def the_store() -> Store:
         opened = _open(root)
     if time.monotonic() - opened.ingested > INGEST_EVERY_SECONDS and opened.lock.acquire(blocking=False):
         try:
-            opened.store.ingest()
+            opened.store.ingest(ended=False)
             opened.ingested = time.monotonic()
         finally:
             opened.lock.release()
@@ -65,7 +65,7 @@ def the_store() -> Store:
 def refresh() -> None:
     """Read what is new in the run folders now, for a run that has ended this moment."""
     root = None if is_demo() else str(Workspace.from_environment().root)
-    _open(root).store.ingest()
+    _open(root).store.ingest(ended=False)
 
 
 def caption_of_source() -> None:
