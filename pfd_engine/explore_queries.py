@@ -54,7 +54,8 @@ class Selection:
 
     def query(self) -> Query:
         """Return the query of all selected numbers, with the `state` and `created` of their runs; a run of several sources counts once."""
-        conditions, parameters, sources = ["true"], [], list(dict(self.chosen).get("source", ()))
+        conditions, sources = ["true"], list(dict(self.chosen).get("source", ()))
+        parameters: list[Any] = [sources] if sources else []
         for name, values in self.chosen:
             _check(name, FILTERS, "filter")
             if values and name != "source":
@@ -73,14 +74,14 @@ class Selection:
             f"arg_max(created, source) as created from runs {of_source} group by run_id) r using (run_id, source) "
             f"where {' and '.join(conditions)}"
         )
-        return sql, ([sources] if sources else []) + parameters
+        return sql, parameters
 
 
 @dataclass(frozen=True)
 class Grouping:
     """How numbers are aggregated: by which columns, what band is around the mean (a key of `SPREADS`), and relative to which group.
 
-    `baseline` is the `name` of a group; each group is set against the baseline's of the same quantity, descriptor and band.
+    `baseline` is the `name` of a group (`groups_page`); each group is set against the baseline's of the same quantity, descriptor and band.
     """
 
     columns: tuple[str, ...]
@@ -88,29 +89,36 @@ class Grouping:
     baseline: str = ""
     relation: str = "difference"
 
+    def __post_init__(self) -> None:
+        for column in self.columns:
+            _check(column, tuple(GROUPS), "group")
+
     def query(self, selection: Selection) -> Query:
-        """Return the query of the groups: their columns, `metric`, `descriptor`, `band`, `mean`, `low`, `high`, `stderr`, `numbers`, `runs`,
-        `relative` and `relative_stderr` (NULL without a baseline), `name` and `key`.
+        """Return the query of the groups: their columns, `metric`, `descriptor`, `band`, `mean`, `low`, `high`, `stderr`, `numbers`, `runs`
+        and, with a baseline, `relative` and `relative_stderr`.
 
         `stderr` is that of the mean (NULL for a single number). Those of a difference and a ratio take the groups as independent.
         """
-        for column in self.columns:
-            _check(column, tuple(GROUPS), "group")
         _check(self.spread, tuple(SPREADS), "band")
         _check(self.relation, RELATIONS, "relation")
         inner, parameters = selection.query()
         low, high = SPREADS[self.spread]
         by = ", ".join((*self.columns, *APART))
         places = "".join(f", {GROUPS[column]} as place_{column}" for column in self.columns)
+        groups = (
+            f"select {by}, mean(value) as mean, {low} as low, {high} as high, stddev_samp(value) / sqrt(count(*)) as stderr, "
+            f"count(*) as numbers, count(distinct run_id) as runs{places} from ({inner}) group by {by}"
+        )
+        if not self.baseline:
+            return f"select *, null::double as relative, null::double as relative_stderr from ({groups})", parameters
+        ratio = "g.mean / nullif(b.mean, 0)"
         relative, error = {
             "difference": ("g.mean - b.mean", "sqrt(g.stderr ** 2 + b.stderr ** 2)"),
-            "ratio": ("g.mean / nullif(b.mean, 0)", "abs(g.mean / nullif(b.mean, 0)) * sqrt((g.stderr / g.mean) ** 2 + (b.stderr / b.mean) ** 2)"),
+            "ratio": (ratio, f"sqrt(g.stderr ** 2 + ({ratio} * b.stderr) ** 2) / abs(nullif(b.mean, 0))"),
         }[self.relation]
         sql = (
-            f"with g as (select {by}, mean(value) as mean, {low} as low, {high} as high, stddev_samp(value) / sqrt(count(*)) as stderr, "
-            f"count(*) as numbers, count(distinct run_id) as runs, {name_of(self.columns)} as name, "
-            f"{name_of((*self.columns, *APART))} as key{places} from ({inner}) group by {by}) "
-            f"select g.*, {relative} as relative, {error} as relative_stderr from g left join g b on b.name = ? and b.metric = g.metric "
+            f"with g as ({groups}), b as (select * from g where {name_of(self.columns)} = ?) "
+            f"select g.*, {relative} as relative, {error} as relative_stderr from g left join b on b.metric = g.metric "
             "and b.descriptor is not distinct from g.descriptor and b.band is not distinct from g.band"
         )
         return sql, [*parameters, self.baseline]
@@ -143,9 +151,17 @@ def largest_n(store: Store) -> int:
     return int(store.rows("select coalesce(max(num_samples), 0) as n from measurements")[0]["n"])
 
 
-def count(store: Store, query: Query) -> int:
-    """Return how many rows a query of this module has."""
-    return int(store.rows(f"select count(*) as n from ({query[0]})", query[1])[0]["n"])
+def count_rows(store: Store, selection: Selection) -> int:
+    """Return how many numbers are selected."""
+    sql, parameters = selection.query()
+    return int(store.rows(f"select count(*) as n from ({sql})", parameters)[0]["n"])
+
+
+def count_groups(store: Store, selection: Selection, columns: Sequence[str]) -> int:
+    """Return how many groups the selected numbers make."""
+    sql, parameters = selection.query()
+    by = ", ".join((*Grouping(tuple(columns)).columns, *APART))
+    return int(store.rows(f"select count(*) as n from (select 1 from ({sql}) group by {by})", parameters)[0]["n"])
 
 
 def rows_query(selection: Selection, order: str = "created", descending: bool = True) -> Query:
@@ -157,24 +173,37 @@ def rows_query(selection: Selection, order: str = "created", descending: bool = 
 
 
 def groups_query(selection: Selection, grouping: Grouping, order: str = "groups", descending: bool = False) -> Query:
-    """Return the query of the groups in order, with the columns of `Grouping.query`."""
+    """Return the query of the groups in order, with the columns that `Grouping.shown` names."""
     _check(order, GROUP_ORDERS, "order")
     sql, parameters = grouping.query(selection)
     direction = _direction(descending)
     ties = ", ".join([*(f"place_{column} {direction}, {column} {direction}" for column in grouping.columns), *APART])
-    places = ", ".join(f"place_{column}" for column in grouping.columns)
     by = ties if order == "groups" else f"{order} {direction}, {ties}"
-    return f"select * {f'exclude ({places})' if places else ''} from ({sql}) order by {by}", parameters
+    return f"select {', '.join(grouping.shown)} from ({sql}) order by {by}", parameters
 
 
-def page_of(store: Store, query: Query, page: int, size: int) -> pd.DataFrame:
-    """Return one page of an ordered query, the first being 1."""
+def rows_page(store: Store, query: Query, page: int, size: int) -> pd.DataFrame:
+    """Return one page of `rows_query` or `behind_query`, the first being 1."""
     return store.frame(f"{query[0]} limit ? offset ?", [*query[1], size, (page - 1) * size])
 
 
+def groups_page(store: Store, query: Query, columns: Sequence[str], page: int, size: int) -> pd.DataFrame:
+    """Return one page of `groups_query`, the first being 1, each group with its `name` (by which it can be the baseline) and its `key`
+    (for `behind_query`, with the same `columns`)."""
+    named = f"{name_of(columns)} as name, {name_of((*columns, *APART))} as key"
+    return store.frame(f"select *, {named} from ({query[0]} limit ? offset ?)", [*query[1], size, (page - 1) * size])
+
+
+def has_group(store: Store, selection: Selection, columns: Sequence[str], name: str) -> bool:
+    """Return whether a group of that `name` is among the selected numbers."""
+    sql, parameters = selection.query()
+    named = name_of(Grouping(tuple(columns)).columns)
+    return bool(store.rows(f"select 1 from ({sql}) where {named} = ? limit 1", [*parameters, name]))
+
+
 def points(store: Store, selection: Selection, x: str, color: str | None, spread: str) -> pd.DataFrame:
-    """Return what the plot draws, `MAX_POINTS` rows at most: `x`, `color` (text, NULL without one), `place` (the order of colors), `metric`,
-    `descriptor`, `band`, `mean`, `low`, `high`, `numbers`, `runs` and `key`, which `behind_query` takes."""
+    """Return what the plot draws, `MAX_POINTS` rows at most: `x`, `color` (text, NULL without one), `place` (the order of colors),
+    `metric`, `descriptor`, `band`, `mean`, `low`, `high`, `numbers`, `runs` and `key`, which `behind_query` takes."""
     _check(x, AXES, "axis")
     _check(spread, tuple(SPREADS), "band")
     if color is not None:
