@@ -94,7 +94,6 @@ def example() -> None:
     with second:
         steps = round(choices.slide("steps", "Steps of the solver (Heun)", 2.0, 64.0, 1.0, 18.0, format="%d"))
         noises = round(choices.slide("noises", "Number of noises M", 16.0, 2048.0, 16.0, 256.0, format="%d"))
-    choices.notes()
     teacher, student = Gaussian(0.0, 0.5), Gaussian(shift, spread)
     found = measure(teacher, student, noises, steps)
     st.html(

@@ -19,7 +19,6 @@ from pages.common import words
 VERSION = 2
 RENAMED: Mapping[str, Mapping[str, str]] = {"trade-offs": {"teacher": "group"}}  # version 1 named the teacher and meant the descriptor too
 FOREIGN = ("v", "embed", "embed_options", "utm_", "fbclid", "gclid")  # what others add to a link, and the version
-REMEMBERED = 50
 LONGEST = 200
 
 Address = dict[str, list[str]]
@@ -27,12 +26,11 @@ Address = dict[str, list[str]]
 
 @dataclass
 class _Record:
-    """What the session knows of one page: its address, those it had during this visit, and the session keys of its choices."""
+    """What the session knows of one page: its address, and what its widgets held, when it was drawn last."""
 
     visit: int = -1
     address: Address = field(default_factory=dict)
-    written: list[Address] = field(default_factory=list)
-    keys: set[str] = field(default_factory=set)
+    held: dict[str, Any] = field(default_factory=dict)
 
 
 class Choices:
@@ -174,7 +172,7 @@ class Choices:
             self._note(f"This page knows nothing of {named} in the link, which is left out.")
             for name in unknown:
                 del st.query_params[name]
-            self._remember()
+            self._record.address = _address()
 
     def _asked_number(self, name: str, low: float, high: float, default: float) -> float:
         asked = st.query_params.get(name)
@@ -190,27 +188,29 @@ class Choices:
         return default
 
     def _arrive(self) -> None:
-        """Bring back what was chosen here before where the address is bare; let a link win over what the widgets hold."""
+        """Bring back what was chosen here before where the address is bare; else let a link, or a step back, win over the widgets.
+
+        A rerun that a widget asked for may bring an address that is a moment old: then the widgets win.
+        """
         record, visit, address = self._record, st.session_state.get("visit", 0), _address()
-        if record.visit != visit:
-            record.visit, record.written = visit, []
-            if not address and record.address:
-                st.query_params.from_dict(record.address)
-            else:
-                self._forget()
-        elif address != record.address and address not in record.written:
+        arrived, record.visit = record.visit != visit, visit
+        if arrived and not address and record.address:
+            st.query_params.from_dict(record.address)
+        elif arrived or (address != record.address and not self._touched()):
             self._forget()
-        self._remember()
+        record.address = _address()
 
     def _forget(self) -> None:
-        for key in self._record.keys:
+        for key in self._record.held:
             st.session_state.pop(key, None)
+        self._record.held.clear()
+
+    def _touched(self) -> bool:
+        return any(st.session_state.get(key, value) != value for key, value in self._record.held.items())
 
     def _open(self, name: str) -> str:
         self._known.add(name)
-        key = self.key(name)
-        self._record.keys.add(key)
-        return key
+        return self.key(name)
 
     def _note(self, note: str) -> None:
         self._slot.warning(words.markdown(note))
@@ -237,13 +237,9 @@ class Choices:
                 del st.query_params[name]
         elif st.query_params.get_all(name) != values:
             st.query_params[name] = values
-        self._remember()
-
-    def _remember(self) -> None:
-        address = _address()
-        if address != self._record.address:
-            self._record.address = address
-            self._record.written = [*self._record.written[-REMEMBERED:], address]
+        if (key := self.key(name)) in st.session_state:
+            self._record.held[key] = st.session_state[key]
+        self._record.address = _address()
 
 
 _OPEN: ContextVar[Choices | None] = ContextVar("choices", default=None)

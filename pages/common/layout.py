@@ -66,6 +66,7 @@ def page(title: str) -> Iterator[None]:
                 st.page_link(path, label=label, width="stretch")
         if is_demo():
             st.caption("Read-only demo: published results only.")
+    st.html(HERE / "copy_link.html", unsafe_allow_javascript=True)
     if not is_demo() and (problem := workspace_problem()):
         st.html(alert(problem))
     with boundary():
