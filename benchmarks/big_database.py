@@ -192,8 +192,8 @@ def _sweeps(connection: duckdb.DuckDBPyConnection, experiment: str, grid: dict[s
         [with_images],
     )
     connection.execute(
-        "insert into workspace.training_curves by name select concat(run_id, student, step, metric) as key, *, 1 / sqrt(step) as value from "
-        "(select run_id, student, student_seed, step, unnest(['train_loss', 'held_out_loss']) as metric " + newest + ")",
+        "insert into workspace.training_curves by name select concat(run_id, student, step, metric) as key, *, 1 / sqrt(step) as value "
+        "from (select run_id, student, student_seed, step, unnest(['train_loss', 'held_out_loss']) as metric " + newest + ")",
         [with_images],
     )
     connection.execute(

@@ -33,7 +33,7 @@ ROW_COLUMNS = (
     "student_seed", "step", "student_steps", "metric", "band", "value", "stderr", "ci_low", "ci_high", "descriptor", "num_noises",
 )  # fmt: skip
 ROW_ORDERS = ("created", "value", "num_samples", "parameters", "step", "metric", "student", "teacher")
-GROUP_ORDERS = ("groups", "mean", "numbers", "relative")
+GROUP_ORDERS = ("groups", "mean", "numbers")
 SPREADS = {
     "stderr": ("mean(value) - stddev_samp(value) / sqrt(count(*))", "mean(value) + stddev_samp(value) / sqrt(count(*))"),
     "range": ("min(value)", "max(value)"),
@@ -222,24 +222,37 @@ def points(store: Store, selection: Selection, x: str, color: str | None, spread
 
 def behind_query(selection: Selection, columns: Sequence[str], key: str) -> Query:
     """Return the query of the numbers behind one group: `columns` are those grouped by (with those of `APART` added), `key` its `key`."""
+    sql, parameters = _behind(selection, columns, key)
+    return f"select {', '.join(ROW_COLUMNS)} from ({sql}) order by run_id, student, step, num_noises, noise_seed", parameters
+
+
+def count_behind(store: Store, selection: Selection, columns: Sequence[str], key: str) -> int:
+    """Return how many numbers lie behind one group."""
+    sql, parameters = _behind(selection, columns, key)
+    return int(store.rows(f"select count(*) as n from ({sql})", parameters)[0]["n"])
+
+
+def items(store: Store, names: Sequence[str]) -> dict[str, str]:
+    """Return those of the `names` of students that there are, in their order, each with its experiment.
+
+    A student is named by its `run_id`, that of a sweep by `run_id|student`.
+    """
+    pairs = [name.partition("|")[::2] for name in names]
+    found = store.rows(
+        "select distinct run_id, case when experiment = 'evaluation' then '' else student end as student, experiment from measurements "
+        "where list_contains(?::varchar[], run_id)",
+        [[run_id for run_id, _ in pairs]],
+    )
+    known = {(row["run_id"], row["student"]): str(row["experiment"]) for row in found}
+    return {name: known[pair] for name, pair in zip(names, pairs, strict=True) if pair in known}
+
+
+def _behind(selection: Selection, columns: Sequence[str], key: str) -> Query:
     columns = tuple(dict.fromkeys((*columns, *APART)))
     for column in columns:
         _check(column, (*GROUPS, *AXES, *APART), "group")
     sql, parameters = selection.query()
-    named = f"select * from ({sql}) where {name_of(columns)} = ?"
-    return f"select {', '.join(ROW_COLUMNS)} from ({named}) order by run_id, student, step", [*parameters, key]
-
-
-def items(store: Store, names: Sequence[str]) -> list[str]:
-    """Return those of the `names` of students (`run_id|student`, or the `run_id` of an evaluation) that there are, in their order."""
-    pairs = [name.partition("|")[::2] for name in names]
-    found = store.rows(
-        "select distinct run_id, case when experiment = 'evaluation' then '' else student end as student from measurements "
-        "where list_contains(?::varchar[], run_id)",
-        [[run_id for run_id, _ in pairs]],
-    )
-    known = {(row["run_id"], row["student"]) for row in found}
-    return [name for name, pair in zip(names, pairs, strict=True) if pair in known]
+    return f"select * from ({sql}) where {name_of(columns)} = ?", [*parameters, key]
 
 
 def name_of(columns: Sequence[str]) -> str:

@@ -52,7 +52,7 @@ class Store:
         self._lock: FileLock | None = None
         self._connection = duckdb.connect(":memory:", config=OFFLINE | _limits())
         self._settled: set[str] = set()
-        self._changes = 0
+        self._token, self._changes = secrets.token_hex(4), 0
         try:
             if workspace is None or in_memory:
                 self._connection.execute("attach ':memory:' as workspace")
@@ -106,7 +106,7 @@ class Store:
     @property
     def version(self) -> str:
         """A text that changes whenever rows are written or a source is attached: what was asked before holds while it stays."""
-        return f"{id(self)}-{self._changes}"
+        return f"{self._token}-{self._changes}"
 
     def ingest(self, *, ended: bool = True) -> int:
         """Read what is new in the run folders; returns how many rows were written. Cheap where nothing is new.

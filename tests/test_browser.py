@@ -24,6 +24,7 @@ PAGES = {
     "Result": "result",
     "Checkpoints": "checkpoints",
     "Methods": "methods",
+    "Explore": "explore",
 }
 RUN_SECONDS = 120
 # Streamlit looks for itself below each page's path first; that is its own noise.
