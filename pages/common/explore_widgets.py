@@ -65,7 +65,7 @@ def number_table(frame: pd.DataFrame, key: str, on_rows: Callable[[list[int]], N
     ]
     shown = ["student", "teacher", "size", "num_samples", "student_seed", "step", "descriptor", "experiment", "state", "source", "run_id"]
     table = pd.DataFrame({"metric": _quantities(frame), "value": value} | {name: frame[name] for name in shown})
-    names = {"value": "Value [95 % interval]"} | {name: NAMES[name] for name in table if name != "value"}
+    names = {"value": "Value [95 % interval]"} | {name: NAMES[name] for name in ("metric", *shown)}
     _table(table.assign(teacher=frame["teacher"].map(words.short)), names, key, on_rows)
 
 
@@ -87,7 +87,7 @@ def group_table(
         table["relative"] = [_with_error(row["relative"], row["relative_stderr"]) for row in rows]
     table["numbers"], table["runs"] = frame["numbers"], frame["runs"]
     names = NAMES | {"quantity": "Quantity", "mean": "Mean ± standard error", "spread": f"[{spread}]", "relative": relative}
-    _table(table, {name: names[name] for name in table}, key, on_rows, "single-row")
+    _table(table, {str(name): names[str(name)] for name in table}, key, on_rows, "single-row")
 
 
 def pager(choices: Choices, name: str, total: int, noun: str) -> int:
