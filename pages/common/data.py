@@ -80,13 +80,7 @@ def caption_of_source() -> None:
 
 def latest_results(limit: int) -> list[Summary]:
     """Return the newest finished evaluations, newest first."""
-    return _summaries(
-        the_store().rows(
-            "select run_id, source, finished, result from runs where result is not null and kind <> 'sweep' "
-            "qualify row_number() over (partition by run_id order by source desc) = 1 order by created desc limit ?",
-            [limit],
-        )
-    )
+    return _latest(the_store().version, limit)
 
 
 def read_pairs(run_id: str, student: str | None = None) -> list[Pair]:
@@ -152,6 +146,17 @@ def past_runs() -> list[PastRun]:
             flops += (side["calls"] or 0) * model.flops_per_call
         past.append(PastRun(flops, float(timing["seconds"] or 0.0), str(timing["device"] or "")))
     return past
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _latest(version: str, limit: int) -> list[Summary]:
+    return _summaries(
+        the_store().rows(
+            "select run_id, source, finished, result from runs where result is not null and kind <> 'sweep' "
+            "qualify row_number() over (partition by run_id order by source desc) = 1 order by created desc limit ?",
+            [limit],
+        )
+    )
 
 
 @st.cache_resource(show_spinner=False)

@@ -34,7 +34,7 @@ def filters(choices: Choices, facets: Mapping[str, Mapping[str, int]], largest_n
     metrics = {metric: f"{metric} ({count:,})" for metric, count in sorted(known.items())} | {ALL: "All quantities"}
     default = next((metric for metric in ("E_gen", "PFD", *known) if metric in known), ALL)
     metric = choices.pick("metric", "Quantity", metrics, default) or default
-    chosen = [("metric", () if metric == ALL else (metric,))]
+    chosen: list[tuple[str, tuple[str, ...]]] = [("metric", () if metric == ALL else (metric,))]
     with st.expander("Filters", key="explore-filters"):
         columns = st.columns(2, gap="medium")
         for position, name in enumerate(name for name in FILTERS if name != "metric"):
