@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -169,6 +170,8 @@ def plot(choices: Choices, selection: Selection, spread: str) -> None:
     if not dict(selection.chosen)["metric"]:
         st.info("Choose one quantity above to plot it.")
         return
+    if x == "step":
+        selection = replace(selection, last=False)
     frame = data.points(selection, x, None if color == NONE else color, spread)
     if frame.empty:
         st.info(f"No number here states its {widgets.NAMES[x]}: choose another horizontal axis.")
@@ -196,6 +199,8 @@ def behind(choices: Choices, selection: Selection, columns: tuple[str, ...]) -> 
         return []
     x, color = (st.session_state.get(choices.key(name)) for name in ("x", "color"))
     by = columns if kind == "group" else tuple(dict.fromkeys(name for name in (x, color) if name and name != NONE))
+    if kind == "point" and x == "step":
+        selection = replace(selection, last=False)
     frame, total = data.behind(selection, by, key)
     st.subheader(f"Behind the selected {kind}")
     if frame.empty:

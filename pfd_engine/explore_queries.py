@@ -45,12 +45,14 @@ MAX_VALUES, MAX_POINTS, MAX_EXPORT = 200, 2_000, 100_000
 
 @dataclass(frozen=True)
 class Selection:
-    """Which numbers: any of the `chosen` values of each column, students whose name contains a text, N within a closed range."""
+    """Which numbers: any of the `chosen` values of each column, students whose name contains a text, N within a closed range; `last`
+    leaves out what was measured before the last training step of its run."""
 
     chosen: tuple[tuple[str, tuple[str, ...]], ...] = ()
     student: str = ""
     n_low: int | None = None
     n_high: int | None = None
+    last: bool = False
 
     def query(self) -> Query:
         """Return the query of all selected numbers, with the `state` and `created` of their runs; a run of several sources counts once."""
@@ -68,11 +70,17 @@ class Selection:
             if bound is not None:
                 conditions.append(f"num_samples {sign} ?")
                 parameters.append(bound)
+        steps = ""
+        if self.last:
+            conditions.append("(step is null or step = last_step)")
+            steps = (
+                " join (select run_id, source, max(step) as last_step from measurements group by run_id, source) l using (run_id, source)"
+            )
         of_source = "where list_contains(?::varchar[], source)" if sources else ""
         sql = (
             "select m.*, state, created from measurements m join (select run_id, max(source) as source, arg_max(state, source) as state, "
-            f"arg_max(created, source) as created from runs {of_source} group by run_id) r using (run_id, source) "
-            f"where {' and '.join(conditions)}"
+            f"arg_max(created, source) as created from runs {of_source} group by run_id) r using (run_id, source)"
+            f"{steps} where {' and '.join(conditions)}"
         )
         return sql, parameters
 

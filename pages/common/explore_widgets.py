@@ -33,7 +33,11 @@ def filters(choices: Choices, facets: Mapping[str, Mapping[str, int]], largest_n
     known = facets["metric"]
     metrics = {metric: f"{metric} ({count:,})" for metric, count in sorted(known.items())} | {ALL: "All quantities"}
     default = next((metric for metric in ("E_gen", "PFD", *known) if metric in known), ALL)
-    metric = choices.pick("metric", "Quantity", metrics, default) or default
+    left, right = st.columns(2, gap="medium")
+    with left:
+        metric = choices.pick("metric", "Quantity", metrics, default) or default
+    with right:
+        steps = choices.pick("steps", "Training steps", {"last": "Each run's last step", ALL: "All steps"}, "last")
     chosen: list[tuple[str, tuple[str, ...]]] = [("metric", () if metric == ALL else (metric,))]
     with st.expander("Filters", key="explore-filters"):
         columns = st.columns(2, gap="medium")
@@ -50,7 +54,7 @@ def filters(choices: Choices, facets: Mapping[str, Mapping[str, int]], largest_n
                 low = choices.whole("n_from", "N from", 0, largest_n, 0)
             with right:
                 high = choices.whole("n_to", "N to", 0, largest_n, largest_n)
-    return Selection(tuple(chosen), student, low if low > 0 else None, high if high < largest_n else None)
+    return Selection(tuple(chosen), student, low if low > 0 else None, high if high < largest_n else None, steps == "last")
 
 
 def number_table(frame: pd.DataFrame, key: str, on_rows: Callable[[list[int]], None]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +46,9 @@ NAVIGATION = {
 }
 
 
+_spared = 0
+
+
 def is_demo() -> bool:
     """Say whether this server is a read-only demo (`PFD_MODE=demo`): nothing can be launched and there is no workspace."""
     return os.environ.get("PFD_MODE", "").strip().lower() == "demo"
@@ -76,6 +81,19 @@ def page(title: str) -> Iterator[None]:
             from pages.common.choices import finish
 
             finish()
+    _spare_libraries()
+
+
+def _spare_libraries() -> None:
+    """Take what libraries hold out of garbage collection, whenever more of them have been imported.
+
+    Streamlit collects after every run of a page; looking through half a million objects of libraries takes longer than drawing it.
+    """
+    global _spared
+    if len(sys.modules) > _spared:
+        _spared = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 def workspace_problem() -> str | None:
