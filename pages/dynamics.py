@@ -10,7 +10,7 @@ from pages.common.layout import page
 
 if TYPE_CHECKING:
     from pages.common.choices import Choices
-    from pages.common.findings import Dynamics
+    from pages.common.findings import Dynamics, Sweep
 
 MOVES = (("fall", "first fall"), ("rise", "rise"), ("second_fall", "second fall"))
 
@@ -20,6 +20,7 @@ def show() -> None:
     from pages.common import finding_widgets as widgets
     from pages.common import findings
     from pages.common.choices import Choices
+    from pages.common.kept import kept
     from pfd_engine import figures
 
     st.title("Training dynamics: what longer training does")
@@ -39,11 +40,12 @@ def show() -> None:
     unit = "data units" if found.facts.get("descriptor") == "pixel" else f"{found.facts.get('descriptor')} units"
     frame = figures.dynamics_frame(found.analysis.curves, found.analysis.verdicts, found.losses, size)
     on_point = widgets.student_of(choices, found.students)
-    widgets.plot(figures.dynamics(frame, unit), "dynamics-plot", f"E_gen and losses along training. {found.sentence}", on_point)
+    figure = kept(lambda: figures.dynamics(frame, unit), "dynamics", sweep.run_id, sweep.stamp, size)
+    widgets.plot(figure, "dynamics-plot", f"E_gen and losses along training. {found.sentence}", on_point)
     widgets.under_plot(found.facts, "bands: 95 %, over students and noises")
     widgets.csv(frame, "training-dynamics")
     verdicts(found, size)
-    bands(choices, found, size)
+    bands(choices, sweep, found, size)
     widgets.student_wall(choices, sweep.run_id, found.students[found.students["size"] == size])
 
 
@@ -68,9 +70,10 @@ def verdicts(found: Dynamics, size: str) -> None:
     )
 
 
-def bands(choices: Choices, found: Dynamics, size: str) -> None:
+def bands(choices: Choices, sweep: Sweep, found: Dynamics, size: str) -> None:
     """Draw E_gen^2 of one N, split over the bands of principal components."""
     from pages.common import finding_widgets as widgets
+    from pages.common.kept import kept
     from pfd_engine import figures
 
     if found.bands.empty:
@@ -84,9 +87,8 @@ def bands(choices: Choices, found: Dynamics, size: str) -> None:
         return
     frame = figures.bands_frame(found.bands, found.totals, size, int(chosen))
     on_point = widgets.student_of(choices, found.students)
-    widgets.plot(
-        figures.bands(frame), "bands-plot", f"E_gen squared along training by bands of principal components, N = {chosen}", on_point
-    )
+    figure = kept(lambda: figures.bands(frame), "bands", sweep.run_id, sweep.stamp, size, chosen)
+    widgets.plot(figure, "bands-plot", f"E_gen squared along training by bands of principal components, N = {chosen}", on_point)
     st.caption(
         "The squared error in bands of the principal components of the teacher's samples, leading components at the bottom; the bands add "
         "up to E_gen² exactly."

@@ -155,6 +155,8 @@ def plot(choices: Choices, selection: Selection, spread: str) -> None:
     from pages.common import explore_data as data
     from pages.common import explore_widgets as widgets
     from pages.common import finding_widgets, words
+    from pages.common.findings import version
+    from pages.common.kept import kept
     from pfd_engine import figures
     from pfd_engine.explore_queries import AXES, GROUPS, MAX_POINTS
 
@@ -176,7 +178,8 @@ def plot(choices: Choices, selection: Selection, spread: str) -> None:
     if frame.empty:
         st.info(f"No number here states its {widgets.NAMES[x]}: choose another horizontal axis.")
         return
-    figure = figures.explore(frame, x, color, widgets.unit(frame), log_x=log_x, log_y=log_y)
+    key = ("explore", version(), str(selection), x, color, spread, log_x, log_y)
+    figure = kept(lambda: figures.explore(frame, x, color, widgets.unit(frame), log_x=log_x, log_y=log_y), *key)
     metric = dict(selection.chosen)["metric"][0]
     alt = f"The mean {metric} against {widgets.NAMES[x]}"
     finding_widgets.plot(figure, "explore-plot", alt, lambda point: choices.keep("behind", f"point|{point[0]}"))

@@ -294,9 +294,9 @@ def list_runs(workspace: Workspace, without: Collection[str] = ()) -> list[Run]:
         entries = list(os.scandir(workspace.runs))
     except OSError:
         return []
-    new = [entry for entry in entries if entry.name not in without]
+    new, folder = [entry for entry in entries if entry.name not in without], workspace.runs
     names = [entry.name for entry in new if RUN_ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
-    return [Run(workspace.runs / name) for name in sorted(names, key=_age, reverse=True)]
+    return [Run(folder / name) for name in sorted(names, key=_age, reverse=True)]
 
 
 def retry(run: Run) -> Run:

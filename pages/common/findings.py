@@ -127,6 +127,11 @@ def trade_offs() -> pd.DataFrame:
     return _trade_offs(the_store().version)
 
 
+def version() -> str:
+    """Return what changes whenever rows are written."""
+    return the_store().version
+
+
 def newest_findings() -> list[tuple[str, Sweep, str]]:
     """Return experiment, sweep and sentence of each finding that has data: the first sweep of each name, two an experiment at most."""
     analyses: dict[str, Callable[[str, str], Finding]] = {"scaling": scaling, "training-dynamics": dynamics, "bias-variance": bias_variance}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import logging
@@ -91,6 +92,8 @@ def _spare_libraries() -> None:
     """
     global _spared
     if len(sys.modules) > _spared:
+        if not _spared:
+            atexit.register(gc.unfreeze)  # or DuckDB's bindings report as lost what nobody collects at the end
         _spared = len(sys.modules)
         gc.collect()
         gc.freeze()
