@@ -20,9 +20,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks.big_database import big_workspace
-from benchmarks.browser import DRAWN, REPOSITORY, chromium, serve_process
+from benchmarks.browser import REPOSITORY, chromium, serve_process
 from benchmarks.pages import PLOT, load
 from benchmarks.sessions import Visits, cpu_seconds, crowd, memory_mib, open_session
 from benchmarks.sessions import load as visit
@@ -42,12 +43,6 @@ BARE = {
     "pages/filtered.py": CURVE.format(title="Filtered", above=CHOICE, y="[1, n, 2]"),
 }
 MAIN = "[data-testid=stMain]"
-# Counts how often the server has finished drawing, since the last look at the page.
-COUNT_RUNS = """() => {
-  const app = document.querySelector('[data-testid=stApp]'); let before = app.dataset.testScriptState; window.runs = 0;
-  new MutationObserver(() => {
-    const now = app.dataset.testScriptState; if (now === 'notRunning' && before !== now) window.runs++; before = now
-  }).observe(app, {attributes: true, attributeFilter: ['data-test-script-state']}) }"""
 DRAWN_NOW = """([title, last, count]) => document.querySelector('h1')?.textContent.trim().startsWith(title)
   && document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'
   && document.querySelectorAll(last).length >= count"""
@@ -79,7 +74,7 @@ FILTERS = {
     "Explore, quantity": ("explore", "Quantity", ("E_mem", "E_gen", "seconds", "E_gen")),
     "Explore, band": ("explore", "Band around a mean", ("smallest to largest", "5 %")),
     "Explore, grouped": ("explore?group=size&group=num_samples", "Quantity", ("E_mem", "E_gen", "seconds", "E_gen")),
-    "Explore, all numbers": ("explore?group=teacher&metric=all", "Training steps", ("All steps", "Each run")),
+    "Explore, 1,000,000": ("explore?group=teacher&metric=all", "Training steps", ("All steps", "Each run")),
     "Scaling, size": ("scaling", "Size", ("mlp-64", "mlp-96", "All sizes")),
     "Dynamics, N": ("dynamics", "Training samples", ("N = 16", "N = 64")),
     "Bias-variance, N": ("bias_variance", "Against size, at", ("N = 64", "N = 128")),
@@ -100,58 +95,66 @@ def first_loads(browser: Any, plain: str, ours: str, pages: dict[str, tuple[str,
 
 def switches(browser: Any, plain: str, ours: str, pages: dict[str, tuple[str, str, str, int]], repeats: int) -> Times:
     """Return the seconds from a click on a link of the sidebar until the page is drawn."""
-    mine, bare = _open(browser, f"{ours}/methods"), _open(browser, f"{plain}/")
+    mine, bare = Watched(browser, f"{ours}/methods"), Watched(browser, f"{plain}/")
     times: Times = {"bare": []}
     links = [name for name in pages if name not in ("Result", "Methods")]  # without a run, Result is a list
     for _ in range(repeats):
         for name in random.sample(links, len(links)):
             _, title, last, count = pages[name]
-            times.setdefault(name, []).append(_switch(mine, name, title, last, count))
-        times["bare"] += [_switch(bare, name, name, PLOT, 1) for name in ("Two", "One")]
+            times.setdefault(name, []).append(mine.switch(name, title, last, count))
+        times["bare"] += [bare.switch(name, name, PLOT, 1) for name in ("Two", "One")]
     return times
 
 
 def filters(browser: Any, plain: str, ours: str, repeats: int) -> Times:
     """Return the seconds from the choice of an option until the page is drawn again."""
-    times: Times = {}
-    bare = _open(browser, f"{plain}/filtered")
+    times: Times = {"bare": []}
+    bare = Watched(browser, f"{plain}/filtered")
     for name, (path, label, options) in FILTERS.items():
-        page = _open(browser, f"{ours}/{path}")
+        mine = Watched(browser, f"{ours}/{path}")
         for _ in range(repeats):
             for option in options:
-                times.setdefault(name, []).append(_choose(page, label, option))
-            times.setdefault("bare", []).append(_choose(bare, "Curve", str(2 + len(times["bare"]) % 2 if "bare" in times else 2)))
-        page.context.close()
+                times.setdefault(name, []).append(mine.choose(label, option))
+            times["bare"] += [bare.choose("Curve", curve) for curve in ("2", "3")]
+        mine.page.context.close()
     return times
 
 
-def _open(browser: Any, url: str) -> Any:
-    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
-    page.goto(url)
-    page.wait_for_selector(DRAWN, state="attached", timeout=60_000)
-    page.wait_for_selector("h1", timeout=60_000)
-    page.wait_for_timeout(1500)
-    page.evaluate(COUNT_RUNS)
-    return page
+class Watched:
+    """A page in the browser, and how often the server has said that it had finished drawing it."""
 
+    def __init__(self, browser: Any, url: str) -> None:
+        self.finished = 0
+        self.page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+        self.page.on("websocket", lambda socket: socket.on("framereceived", self._heard))
+        self.page.goto(url)
+        self.page.wait_for_selector("h1", timeout=60_000)
+        self.page.wait_for_timeout(2000)
 
-def _switch(page: Any, name: str, title: str, last: str, count: int) -> float:
-    link = page.locator("[data-testid=stSidebar]").get_by_role("link", name=name, exact=True)
-    start = time.perf_counter()
-    link.click()
-    page.wait_for_function(DRAWN_NOW, arg=[title, last, count], timeout=60_000)
-    return time.perf_counter() - start
+    def _heard(self, frame: str | bytes) -> None:
+        if isinstance(frame, bytes) and ForwardMsg.FromString(frame).WhichOneof("type") == "script_finished":
+            self.finished += 1
 
+    def switch(self, name: str, title: str, last: str, count: int) -> float:
+        """Return the seconds from a click on a link of the sidebar until its page is drawn."""
+        link = self.page.locator("[data-testid=stSidebar]").get_by_role("link", name=name, exact=True)
+        start = time.perf_counter()
+        link.click()
+        self.page.wait_for_function(DRAWN_NOW, arg=[title, last, count], timeout=60_000)
+        return time.perf_counter() - start
 
-def _choose(page: Any, label: str, option: str) -> float:
-    page.get_by_role("combobox", name=label).first.click()
-    page.evaluate("window.runs = 0")
-    choice = page.get_by_role("option").filter(has_text=option).first
-    choice.wait_for(timeout=10_000)
-    start = time.perf_counter()
-    choice.click()
-    page.wait_for_function("window.runs > 0", timeout=60_000)
-    return time.perf_counter() - start
+    def choose(self, label: str, option: str) -> float:
+        """Return the seconds from the choice of an option until the page is drawn again."""
+        self.page.get_by_role("combobox", name=label).first.click()
+        choice = self.page.get_by_role("option").filter(has_text=option).first
+        choice.wait_for(timeout=10_000)
+        self.finished = 0
+        start = time.perf_counter()
+        choice.click()
+        while not self.finished and time.perf_counter() - start < 60:
+            self.page.wait_for_timeout(5)
+        self.page.wait_for_function(DRAWN_NOW, arg=["", PLOT, 0], timeout=60_000)
+        return time.perf_counter() - start
 
 
 async def cpu_of_loads(address: str, pid: int, paths: dict[str, str], seen: Visits) -> dict[str, tuple[float, float]]:

@@ -21,7 +21,10 @@ ROW_ORDERS = {
     "metric": "Quantity", "student": "Student", "teacher": "Teacher",
 }  # fmt: skip
 NONE = "none"
-DRAWN_BELOW = ("order", "down", "page", "baseline", "relation", "x", "log_x", "color", "log_y", "behind", "item", "wall")
+# Choices that a page without numbers leaves in the address.
+DRAWN_BELOW = (
+    "order", "down", "group_order", "group_down", "page", "baseline", "relation", "x", "log_x", "color", "log_y", "behind", "item", "wall",
+)  # fmt: skip
 
 
 def show() -> None:
@@ -76,9 +79,9 @@ def number_rows(choices: Choices, selection: Selection, total: int) -> tuple[Que
     from pages.common import explore_widgets as widgets
     from pfd_engine.explore_queries import rows_query
 
-    for of_groups in ("baseline", "relation"):
+    for of_groups in ("baseline", "relation", "group_order", "group_down"):
         choices.keep(of_groups, "")
-    order, descending = ordering(choices, ROW_ORDERS, "created", down=True)
+    order, descending = ordering(choices, "order", "down", ROW_ORDERS, "created", down=True)
     slot = st.container()
     position = widgets.pager(choices, "page", total, "number")
     frame = data.rows(selection, order, descending, position)
@@ -96,7 +99,9 @@ def group_rows(choices: Choices, selection: Selection, columns: tuple[str, ...],
     from pfd_engine.explore_queries import Grouping, groups_query
 
     orders = {"groups": "Groups", "mean": "Mean", "numbers": "How many numbers"}
-    order, descending = ordering(choices, orders, "groups", down=False)
+    for of_numbers in ("order", "down"):
+        choices.keep(of_numbers, "")
+    order, descending = ordering(choices, "group_order", "group_down", orders, "groups", down=False)
     slot = st.container()
     position = widgets.pager(choices, "page", total, "group")
     plain = data.groups(selection, Grouping(columns, spread), order, descending, position)
@@ -130,13 +135,13 @@ def group_rows(choices: Choices, selection: Selection, columns: tuple[str, ...],
     return groups_query(selection, pinned, order, descending)
 
 
-def ordering(choices: Choices, orders: dict[str, str], default: str, *, down: bool) -> tuple[str, bool]:
-    """Draw the order of rows, and return its column and whether it goes down."""
+def ordering(choices: Choices, name: str, way: str, orders: dict[str, str], default: str, *, down: bool) -> tuple[str, bool]:
+    """Draw the order of rows (the choices `name` and `way`), and return its column and whether it goes down."""
     left, right = st.columns(2, gap="medium", vertical_alignment="bottom")
     with left:
-        order = choices.pick("order", "Order", orders, default) or default
+        order = choices.pick(name, "Order", orders, default) or default
     with right:
-        return order, choices.flag("down", "Largest first", down)
+        return order, choices.flag(way, "Largest first", down)
 
 
 def download(query: Query, total: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
@@ -26,6 +27,7 @@ NAMES = {
 DISTANCES, SQUARES = ("PFD", "E_gen", "E_mem", "E_emp"), ("E_gen2", "bias2", "variance")
 ALL = "all"
 MOST_COMPARED = 12
+NARROWING = (*(name for name in FILTERS if name != "metric"), "student", "n_from", "n_to")
 
 
 def filters(choices: Choices, facets: Mapping[str, Mapping[str, int]], largest_n: int) -> Selection:
@@ -38,23 +40,34 @@ def filters(choices: Choices, facets: Mapping[str, Mapping[str, int]], largest_n
         metric = choices.pick("metric", "Quantity", metrics, default) or default
     with right:
         steps = choices.pick("steps", "Training steps", {"last": "Each run's last step", ALL: "All steps"}, "last")
-    chosen: list[tuple[str, tuple[str, ...]]] = [("metric", () if metric == ALL else (metric,))]
-    with st.expander("Filters", key="explore-filters"):
-        columns = st.columns(2, gap="medium")
-        for position, name in enumerate(name for name in FILTERS if name != "metric"):
-            with columns[position % 2]:
-                options = {value: f"{words.short(value)} ({count:,})" for value, count in facets[name].items()}
-                values = choices.pick_many(name, NAMES[name], options, placeholder="Any")
-                chosen.append((name, tuple(sorted(values))))
-        with columns[0]:
-            student = choices.text("student", "Student's name contains")
-        with columns[1]:
-            left, right = st.columns(2)
-            with left:
-                low = choices.whole("n_from", "N from", 0, largest_n, 0)
-            with right:
-                high = choices.whole("n_to", "N to", 0, largest_n, largest_n)
-    return Selection(tuple(chosen), student, low if low > 0 else None, high if high < largest_n else None, steps == "last")
+    narrowed = Selection((("metric", () if metric == ALL else (metric,)),), last=steps == "last")
+    in_use = any(name in st.query_params for name in NARROWING)
+    box = st.expander("Filters", key="explore-filters", on_change="rerun", expanded=in_use)
+    if not box.open and not in_use:  # a dozen fields that nobody looks at would take half of the time that the page takes
+        return narrowed
+    with box:
+        return _narrow(choices, narrowed, facets, largest_n)
+
+
+def _narrow(choices: Choices, selection: Selection, facets: Mapping[str, Mapping[str, int]], largest_n: int) -> Selection:
+    """Draw the filters inside the box and return what they leave."""
+    chosen = list(selection.chosen)
+    columns = st.columns(2, gap="medium")
+    for position, name in enumerate(name for name in FILTERS if name != "metric"):
+        with columns[position % 2]:
+            options = {value: f"{words.short(value)} ({count:,})" for value, count in facets[name].items()}
+            chosen.append((name, tuple(sorted(choices.pick_many(name, NAMES[name], options, placeholder="Any")))))
+    with columns[0]:
+        student = choices.text("student", "Student's name contains")
+    with columns[1]:
+        left, right = st.columns(2)
+        with left:
+            low = choices.whole("n_from", "N from", 0, largest_n, 0)
+        with right:
+            high = choices.whole("n_to", "N to", 0, largest_n, largest_n)
+    return replace(
+        selection, chosen=tuple(chosen), student=student, n_low=low if low > 0 else None, n_high=high if high < largest_n else None
+    )
 
 
 def number_table(frame: pd.DataFrame, key: str, on_rows: Callable[[list[int]], None]) -> None:
@@ -98,10 +111,12 @@ def pager(choices: Choices, name: str, total: int, noun: str) -> int:
     """Draw the choice of a page of `total` rows, and return it; the first is 1."""
     pages = max(1, -(-total // PAGE_ROWS))
     if pages == 1:
-        page = 1
-        choices.keep(name, "")
+        if choices.key(name) in st.session_state:  # the visitor left pages behind by a filter, and did not ask for one by a link
+            choices.keep(name, "")
+        else:
+            choices.kept(name, "1", lambda asked: asked == "1")
         st.caption(words.count(total, noun))
-        return page
+        return 1
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with right:
         page = choices.whole(name, f"Page of {pages:,}", 1, pages, 1)
