@@ -28,7 +28,7 @@ def shared() -> None:
     st.title("Shared results")
     if is_demo() or not is_local():
         st.info("This server neither pulls nor publishes. On your own machine, the app and these commands do.")
-        st.code("python -m pfd_engine pull owner/name\npython -m pfd_engine publish owner/name --all", language="bash")
+        st.code("python -m pfd_engine pull owner/name\npython -m pfd_engine publish owner/name --all", language="bash", wrap_lines=True)
         return
     st.caption(
         "Results of others, opened beside your own: checked before they are shown, marked with their source, never mixed with yours."

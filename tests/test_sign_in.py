@@ -18,7 +18,7 @@ from pfd_engine.runs import list_runs
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests import hub_server
 from tests.app_session import Session, texts
-from tests.test_browser import Visitor, assert_sound, browser, stop_workers  # noqa: F401  a fixture
+from tests.browser_visits import Visitor, stop_workers
 from tests.test_demo import served
 
 pytestmark = pytest.mark.browser
@@ -83,7 +83,7 @@ def audit(workspace):
 class Guest(Visitor):
     """A visitor for whom what the provider's own page asks of others, its style and icon, is answered with nothing."""
 
-    def __init__(self, browser):  # noqa: F811
+    def __init__(self, browser):
         super().__init__(browser)
         self.context.route(re.compile(r"cdn\.jsdelivr\.net|/favicon\.ico$"), lambda route: route.fulfill(status=200, body=""))
 
@@ -135,7 +135,7 @@ def test_without_sign_in_everybody_looks_and_nobody_launches(hosted):
 
 
 @pytest.mark.parametrize(("user", "sentence"), [(EVE, "is not on the list"), (NOBODY, "is not verified")])
-def test_who_is_not_on_the_list_or_not_verified_signs_in_and_cannot_launch(browser, hosted, user, sentence):  # noqa: F811
+def test_who_is_not_on_the_list_or_not_verified_signs_in_and_cannot_launch(browser, hosted, user, sentence):
     address, workspace = hosted
     with Guest(browser) as visitor:
         page = sign_in(visitor, address, user)
@@ -146,7 +146,7 @@ def test_who_is_not_on_the_list_or_not_verified_signs_in_and_cannot_launch(brows
     assert list_runs(workspace) == []
 
 
-def test_who_is_on_the_list_launches_within_the_limits_and_every_step_is_noted(browser, hosted):  # noqa: F811
+def test_who_is_on_the_list_launches_within_the_limits_and_every_step_is_noted(browser, hosted):
     address, workspace = hosted
     with Guest(browser) as visitor:
         page = sign_in(visitor, address, ANN)
