@@ -182,7 +182,7 @@ def test_a_launch_keeps_who_launched_it_and_leaves_a_line(hosted):
 
 @pytest.mark.parametrize("user", [None, EVE])
 def test_a_refused_launch_makes_no_run_and_leaves_a_line(hosted, user):
-    with pytest.raises(InputError, match=r"sign in|not on this server's list"):
+    with pytest.raises(InputError, match=r"sign-in|not on this server's list"):
         launch(hosted, a_config(), user)
     assert list_runs(hosted) == []
     [row] = audit(hosted)
@@ -218,7 +218,7 @@ def test_two_launches_at_the_same_moment_do_not_both_pass_the_limit(hosted, monk
 def test_only_the_one_who_launched_a_run_cancels_it_or_tries_it_again(hosted):
     run = launch(hosted, a_config(), ANN)
     for user in (BOB, EVE, None):
-        with pytest.raises(InputError, match=r"somebody else|not on this|sign in"):
+        with pytest.raises(InputError, match=r"somebody else|not on this|sign-in"):
             cancel(run, user)
     assert run.status.state == "queued"
     cancel(run, ANN)
