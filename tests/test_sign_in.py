@@ -208,11 +208,19 @@ def test_secrets_that_lack_something_are_told_in_one_sentence(secrets, sentence,
     assert sentence in told[0]
 
 
-def test_secrets_that_streamlit_cannot_start_with_are_refused_in_one_sentence(tmp_path):
-    settings = environment(tmp_path)
-    (tmp_path / "home" / ".streamlit" / "secrets.toml").write_text('auth = "x"\n')
+@pytest.mark.parametrize(
+    ("secrets", "variables", "sentence"),
+    [
+        ('auth = "x"\n', {}, "auth is no table: write it as docs/hosting.md shows"),
+        ("", {"PFD_ALLOWED_USERS": "everybody"}, "PFD_ALLOWED_USERS names 'everybody': give e-mail addresses, and domains as @example.org"),
+        ("", {"PFD_MAX_RUNS_PER_USER": "-1"}, "PFD_MAX_RUNS_PER_USER is '-1': give a whole number"),
+    ],
+)
+def test_a_server_that_is_set_up_wrongly_does_not_start_and_says_why(secrets, variables, sentence, tmp_path):
+    settings = environment(tmp_path, **variables)
+    (tmp_path / "home" / ".streamlit" / "secrets.toml").write_text(secrets)
     words = [sys.executable, "-m", "pfd_engine.serve", "hosted", "--port", "1"]
     answer = subprocess.run(words, cwd=REPOSITORY, env=settings, capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 2
-    assert answer.stderr.strip().endswith("auth is no table: write it as docs/hosting.md shows")
+    assert answer.stderr.strip().endswith(sentence)
     assert len(answer.stderr.splitlines()) == 1
