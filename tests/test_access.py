@@ -48,7 +48,7 @@ def hosted(monkeypatch, tmp_path):
     monkeypatch.setenv("PFD_MODE", "hosted")
     monkeypatch.setenv("PFD_ALLOWED_USERS", f"{ANN}, @lab.edu")
     monkeypatch.setenv("PFD_MAX_SECONDS_PER_DAY", "100")
-    monkeypatch.setattr("pfd_engine.launching.ensure_worker", lambda workspace: False)
+    monkeypatch.setattr("pfd_engine.worker.ensure_worker", lambda workspace: False)
     return Workspace(tmp_path / "workspace")
 
 
@@ -206,7 +206,8 @@ def test_two_launches_at_the_same_moment_do_not_both_pass_the_limit(hosted, monk
     monkeypatch.setenv("PFD_MAX_RUNS_PER_USER", "1")
     script = (
         "import sys, pfd_engine.launching as l\nfrom pfd_engine.workspace import Workspace\nfrom tests.run_samples import a_config\n"
-        "l.ensure_worker = lambda w: False\nl.launch(Workspace.from_environment(), a_config(seed=int(sys.argv[1])), 'ann@example.org')"
+        "l.worker.ensure_worker = lambda w: False\n"
+        "l.launch(Workspace.from_environment(), a_config(seed=int(sys.argv[1])), 'ann@example.org')"
     )
     monkeypatch.setenv("PFD_HOME", str(hosted.root))
     started = [subprocess.Popen([sys.executable, "-c", script, str(k)], cwd=REPOSITORY, stderr=subprocess.DEVNULL) for k in range(4)]

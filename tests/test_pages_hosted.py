@@ -15,8 +15,7 @@ def as_user(home, monkeypatch):  # noqa: F811
     """A server with users; call it with who looks at the next pages."""
     monkeypatch.setenv("PFD_MODE", "hosted")
     monkeypatch.setenv("PFD_ALLOWED_USERS", f"{ANN} {BOB}")
-    for module in ("pfd_engine.launching", "pfd_engine.worker"):
-        monkeypatch.setattr(f"{module}.ensure_worker", lambda workspace: False)
+    monkeypatch.setattr("pfd_engine.worker.ensure_worker", lambda workspace: False)
 
     def become(user):
         monkeypatch.setattr("pages.common.access.visitor", lambda: user)

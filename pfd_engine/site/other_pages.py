@@ -116,6 +116,7 @@ def _result(store: Store, run_id: str, result: dict[str, Any]) -> list[Any]:
         )
     )
     if pairs := read_pairs(store, run_id):
+        blocks.append(Heading("Same noise, both models", 3))
         blocks.append(Wall(pairs, "Each column starts from one noise. Below it: the distance between teacher and student."))
     return [*blocks, Heading("Where this comes from", 3), *provenance(store, run_id, _models(result))]
 
