@@ -23,7 +23,7 @@ def show() -> None:
     findings()
     st.subheader("Citation")
     st.markdown("If you use these numbers, cite the paper that introduced them:")
-    st.code(BIBTEX, language="bibtex")
+    st.code(BIBTEX, language="bibtex", wrap_lines=True)
 
 
 def example() -> None:

@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 
 from pfd_engine.cli_distill import add_distill_options, describe_distillation, distill_config
 from pfd_engine.cli_push import add_push_options, push
+from pfd_engine.cli_share import add_publish_options, add_pull_options, pull
+from pfd_engine.cli_share import publish as share
 from pfd_engine.cli_sweep import add_sweep_options, print_cost, print_students
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.descriptors import descriptor_names
@@ -80,6 +82,10 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     text = "Train and measure the students of an experiment: a bundled spec by name, or a TOML file."
     add_sweep_options(command("sweep", _sweep, text))
     add_push_options(command("push", push, "Put a student on the Hugging Face Hub, with its model card."))
+
+    text = "Publish finished runs as a dataset repository on the Hub, or as a folder."
+    add_publish_options(command("publish", lambda options: share(options, _open_results), text))
+    add_pull_options(command("pull", pull, "Open published results of others beside your own."))
 
     worker = command("worker", _worker, "Execute queued runs, each in a process of its own, until stopped.")
     worker.add_argument("--drain", action="store_true", help="stop when nothing is queued or running")

@@ -26,6 +26,7 @@ def trade_off_frame(store: Store) -> pd.DataFrame:
         of_sweep = row["experiment"] != "evaluation"
         trained = f"{row['size']} {row['objective']}" if "/runs/distill-" in row["student"] and row["size"] else words.short(row["student"])
         name = row["student"] if of_sweep else trained + ("" if _missing(steps) else f", {words.count(int(steps), 'step')}")
+        name += f" ({words.source(row['source'])})" if row["source"] not in ("workspace", "published") else ""
         revision = words.short_revision(row["teacher_revision"] or "")
         group = f"{words.short(row['teacher'])}{f'@{revision}' if revision else ''}, {row['descriptor'] or 'pixel'}"
         added.append((calls, keeps, name, f"{row['run_id']}|{row['student']}|{'' if _missing(steps) else int(steps)}", group))

@@ -120,3 +120,8 @@ def training(config: Mapping[str, Any]) -> str:
 def short_revision(revision: str | None) -> str:
     """Shorten a commit sha or a content hash to seven digits."""
     return (revision or "").removeprefix("sha256:")[:7]
+
+
+def source(name: str) -> str:
+    """Say where a row is from: nothing for one's own, `published` for the shipped results, else what it was pulled from."""
+    return {"workspace": "", "published": "published"}.get(name, f"from {name}")

@@ -31,7 +31,7 @@ def evaluations(result: Result) -> None:
     linked = any(_link(result, row) for row in found)
     head = "<th>Student steps</th><th>PFD to the teacher</th><th>E_mem</th><th>Memorization ratio</th>" + ("<th></th>" if linked else "")
     rows = "".join(f"<tr{_current(row is asked)}>{_cells(result, row, linked)}</tr>" for row in found)
-    st.html(f'<div class="scrolled"><table class="plain"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>')
+    st.html(words.scrolled(f'<table class="plain"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>', "Table of evaluations"))
 
 
 def _current(asked: bool) -> str:

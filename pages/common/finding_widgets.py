@@ -53,7 +53,9 @@ def headline(sentence: str, color: str) -> None:
 
 
 def unfinished(sweep: Sweep) -> None:
-    """Say that a sweep still grows, or never finished."""
+    """Say that a sweep still grows, never finished, or is somebody else's."""
+    if sweep.is_pulled:
+        st.caption(words.markdown(f"Results of others, {words.source(sweep.source)}. The sentence was computed here, from their rows."))
     if sweep.state in ("queued", "running"):
         st.caption("This sweep is still running: what is shown is what it has measured so far.")
     elif sweep.state != "finished":
@@ -80,10 +82,10 @@ def plot(figure: go.Figure, key: str, alt: str, on_point: Callable[[list[Any]], 
 
 def csv(frame: pd.DataFrame, name: str) -> None:
     """Offer exactly what a plot draws as CSV."""
-    data = frame.to_csv(index=False).encode()
     st.download_button(
-        "Download what is plotted (CSV)", data, file_name=f"{name}.csv", mime="text/csv", on_click="ignore", key=f"csv-{name}"
-    )
+        "Download what is plotted (CSV)", lambda: frame.to_csv(index=False).encode(), file_name=f"{name}.csv", mime="text/csv",
+        on_click="ignore", key=f"csv-{name}",
+    )  # fmt: skip
 
 
 def student_of(choices: Choices, students: pd.DataFrame) -> Callable[[list[Any]], None]:
@@ -125,8 +127,7 @@ def draw_wall(run_id: str, student: str | None) -> None:
 
 def _label(sweep: Sweep) -> str:
     parts = [sweep.name or sweep.run_id, words.count(sweep.students, "student"), words.ago(sweep.created)]
-    parts += ["published"] if sweep.source == "published" else []
-    return " · ".join(part for part in parts if part)
+    return " · ".join(part for part in (*parts, words.source(sweep.source)) if part)
 
 
 def sweep_result(experiment: str, sweep: Sweep) -> None:
@@ -151,6 +152,8 @@ def sweep_result(experiment: str, sweep: Sweep) -> None:
         ("Git commit", str(run.get("git_commit") or "–")),
         ("Run", sweep.run_id),
     ]
+    if pulled := sweep.is_pulled and words.source(sweep.source):
+        rows.insert(0, ("Source", pulled))
     st.subheader("Where this comes from")
     st.html(words.facts(rows))
     if run.get("command"):

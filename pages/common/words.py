@@ -19,6 +19,7 @@ from pfd_engine.words import (
     short,
     short_revision,
     size,
+    source,
     spelled_interval,
     training,
     with_interval,
@@ -40,6 +41,7 @@ __all__ = [
     "short",
     "short_revision",
     "size",
+    "source",
     "spelled_interval",
     "table",
     "training",
@@ -132,6 +134,13 @@ def numbers(items: list[tuple[str, str, str]]) -> str:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table in HTML that scrolls sideways where it is too wide; all escaped."""
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
+    head = "".join(f'<th scope="col">{escape(heading)}</th>' if heading else "<td></td>" for heading in headings)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scrolled"><table class="plain"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return scrolled(
+        f'<table class="plain"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>', f"Table of {', '.join(filter(None, headings))}"
+    )
+
+
+def scrolled(table: str, label: str) -> str:
+    """Return a table in HTML within a region that scrolls sideways, by keyboard too; `label` tells it from others on its page."""
+    return f'<div class="scrolled" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
