@@ -59,8 +59,7 @@ def finding_page(store: Store, experiment: str, sweeps: list[Sweep]) -> Page:
     """Return the page of an experiment with a section for each sweep."""
     blocks: list[Any] = []
     for sweep in sweeps:
-        if len(sweeps) > 1:
-            blocks.append(Heading(sweep.name))
+        blocks.append(Heading(f"Sweep {sweep.name}"))
         blocks.append(Sentence(sweep.sentence, figures.COLORS["variance" if experiment == "bias-variance" else "E_gen"]))
         measurements = sweep_measurements(store, sweep.run_id)
         blocks += DRAW[experiment](store, sweep, measurements)

@@ -137,7 +137,7 @@ def _numbers(store: Store, run_id: str, result: dict[str, Any]) -> Table:
             rows.append([label, percent(value, low, high) if share else words.with_interval(value, low, high)])
     if isinstance(result.get("shuffled"), (int, float)):
         rows.append(["Shuffled ceiling", words.number(result["shuffled"])])
-    return Table(["", "value [95 % interval]"], rows)
+    return Table(["number", "value [95 % interval]"], rows)
 
 
 def _model(result: dict[str, Any], role: str) -> dict[str, Any]:
