@@ -264,6 +264,16 @@ def test_a_run_that_takes_more_than_its_user_has_left_is_stopped(hosted, monkeyp
     assert time.monotonic() - began < 15
 
 
+def test_a_visitor_s_run_of_bundled_models_finishes_without_any_account_on_the_hub(hosted, monkeypatch):
+    monkeypatch.setenv("PFD_HOME", str(hosted.root))
+    monkeypatch.chdir(REPOSITORY)
+    references = bundled_references()
+    run = launch(hosted, a_config(teacher=references.teacher, student=references.student_memorizes, num_noises=8), ANN)
+    assert Worker(hosted).serve(drain=True)
+    assert run.status.state == "finished", run.status.message
+    assert ANN not in json.dumps(run.result)
+
+
 def test_the_child_of_a_visitor_s_run_gets_no_token_from_whatever_worker(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     workspace = Workspace(tmp_path / "workspace")
