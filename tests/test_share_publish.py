@@ -176,6 +176,21 @@ def test_what_was_published_is_pulled_with_the_same_numbers(say: Say, mine: Work
 
 
 @pytest.mark.hub
+def test_what_is_published_no_more_leaves_nothing_in_the_repository(say: Say, mine: Workspace) -> None:
+    first, second = finished_run(mine), finished_run(mine, a_config(num_noises=64))
+    sweep = finished_sweep(mine, "bias-variance")
+    with HubWriteStub({}, name="acme/results", kind="datasets", token=TOKEN) as hub:
+        assert say("publish", "acme/results", "--run", first.id, "--run", sweep.id, endpoint=hub.endpoint).returncode == 0
+        assert {f"walls/{first.id}.png", "figures.html"} <= hub.files.keys()
+        hub.files["notes.md"] = b"of its owner"
+        answer = say("publish", "acme/results", "--run", second.id, endpoint=hub.endpoint)
+        assert answer.returncode == 0, answer.stderr
+        kept = {"README.md", "provenance.json", "notes.md", f"walls/{second.id}.png", *(f"{name}.parquet" for name in TABLES)}
+        assert hub.files.keys() == kept
+        assert not any(first.id.encode() in content for content in hub.files.values())
+
+
+@pytest.mark.hub
 @pytest.mark.parametrize(
     ("hub", "part"),
     [
