@@ -122,7 +122,7 @@ def one_pulled(pulled: Pulled, position: int) -> None:
     ]
     st.caption(words.markdown(" · ".join(notes)))
     if hidden > 0:
-        st.caption(f"{words.count(hidden, 'of its run')} not shown: here is a run of the same id already.")
+        st.caption(f"Not shown of these: {words.count(hidden, 'run')} whose id is here already.")
     rows = store.rows(
         "select run_id, kind, teacher, student, config from runs where source = ? order by created desc nulls last limit ?",
         [pulled.source, LISTED],

@@ -119,6 +119,17 @@ def test_neither_a_path_of_this_machine_nor_a_token_leaves_it(say: Say, mine: Wo
     assert b"weights.bin" in everything
 
 
+def test_the_card_says_what_the_number_of_a_student_without_the_coupling_means(say: Say, mine: Workspace, tmp_path: Path) -> None:
+    run = finished_run(mine)
+    with EventLog(run.events_path) as log:
+        told = {"student": {"reference": "someone/student"}, "coupling_note": "it measures coupling and distribution together"}
+        log.append({"type": "result", "result": told}, durable=False)
+    assert say("publish", "--run", run.id, "--output", str(tmp_path / "bundle")).returncode == 0
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "1.5 (1.3 to 1.7) †" in card
+    assert "† it measures coupling and distribution together." in card
+
+
 def test_a_run_of_a_training_set_elsewhere_is_refused_by_name(say: Say, mine: Workspace, tmp_path: Path) -> None:
     run = finished_run(mine, a_config(training_set="/data/lab/set"))
     refused(say("publish", "--run", run.id, "--output", str(tmp_path / "bundle")), "the training set of run")
