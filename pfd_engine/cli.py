@@ -111,6 +111,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     which.add_argument("--all", action="store_true", help="publish every finished run of this workspace")
     publish.add_argument("--output", type=Path, default=PUBLISHED_DATABASE, metavar="FILE", help="the file to rewrite")
 
+    site = command("export-site", _export_site, "Write the finding pages as plain HTML that needs no server and no network.")
+    site.add_argument("folder", type=Path, metavar="FOLDER", help="a folder that is new, empty or an earlier snapshot")
+    site.add_argument(
+        "--run", dest="run_ids", action="append", metavar="ID", help="a run to show; may be given again; None: what Home shows"
+    )
+
     doctor = command("doctor", _doctor, "Say what is installed and whether the device, the Hub and the workspace are sound.")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
@@ -288,6 +294,17 @@ def _publish(options: argparse.Namespace) -> int:
     with _open_results() as store:
         counts = publish(store, None if options.all else options.run_ids, options.output)
     print(f"{options.output}: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()))
+    return OK
+
+
+def _export_site(options: argparse.Namespace) -> int:
+    from pfd_engine.site.export import check_folder, export_site
+
+    check_folder(options.folder.absolute())
+    with _open_results() as store:
+        _check_runs(store, options.run_ids or ())
+        pages = export_site(store, options.folder, options.run_ids)
+    print(options.folder / pages[0])
     return OK
 
 

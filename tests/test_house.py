@@ -26,6 +26,10 @@ TORCH_FREE = [
     "cost",
     "analysis",
     "bundled",
+    "access",
+    "launching",
+    "serve",
+    "site.export",
 ]
 
 

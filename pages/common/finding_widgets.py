@@ -12,6 +12,7 @@ from pages.common import words
 from pages.common.choices import Choices
 from pages.common.findings import PAGES, TITLES, Sweep, sweeps
 from pages.common.layout import RESULT, is_demo
+from pfd_engine.finding_tables import shared_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,22 +64,7 @@ def unfinished(sweep: Sweep) -> None:
 
 def under_plot(facts: Mapping[str, Any], *more: str) -> None:
     """Name what all numbers of a plot share: noises, descriptor, solver, teacher, students."""
-    start, count = facts.get("noise_seed"), facts.get("num_noises")
-    seeds = [f"{seed:g}" for seed in facts.get("student_seeds") or []]
-    solver, steps = str(facts.get("solver")), facts.get("solver_steps")
-    solver += f", {words.count(steps, 'step')} on both sides" if steps else ", numbers of steps differ"
-    parts = [
-        f"M = {count:,} noises" + (f" (seeds {start} to {start + count - 1})" if start is not None else "") if count else "",
-        f"Ψ: {facts.get('descriptor') or 'pixel'}",
-        solver if facts.get("solver") else "",
-        f"teacher {_teacher(facts)}",
-        f"objective {facts['objective']}" if facts.get("objective") else "",
-        f"student seeds {', '.join(seeds)}" if 0 < len(seeds) <= 10 else words.count(len(seeds), "student seed") if seeds else "",
-        f"{words.count(facts['step'], 'training step')}" if facts.get("step") else "",
-        facts.get("training") or "",
-        *more,
-    ]
-    st.caption(words.markdown(" · ".join(part for part in parts if part)))
+    st.caption(words.markdown(shared_line(facts, *more)))
 
 
 def plot(figure: go.Figure, key: str, alt: str, on_point: Callable[[list[Any]], None]) -> None:
@@ -137,12 +123,6 @@ def draw_wall(run_id: str, student: str | None) -> None:
     else:
         st.info("No images were kept here: this student has not finished, or its samples are not pictures of one or three channels.")
     st.page_link(RESULT, label="Open its run", query_params={"run": run_id})
-
-
-def _teacher(facts: Mapping[str, Any]) -> str:
-    revision = words.short_revision(facts.get("teacher_revision"))
-    name = words.short(str(facts.get("teacher") or "?"))
-    return f"{name} ({revision})" if revision and revision not in name else name
 
 
 def _label(sweep: Sweep) -> str:

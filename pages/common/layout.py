@@ -12,6 +12,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pfd_engine.access import mode
 from pfd_engine.errors import PFDError
 from pfd_engine.workspace import Workspace
 
@@ -46,7 +47,7 @@ NAVIGATION = {
 
 def is_demo() -> bool:
     """Say whether this server is a read-only demo (`PFD_MODE=demo`): nothing can be launched and there is no workspace."""
-    return os.environ.get("PFD_MODE", "").strip().lower() == "demo"
+    return mode() == "demo"
 
 
 @contextmanager
@@ -67,6 +68,11 @@ def page(title: str) -> Iterator[None]:
                 st.page_link(path, label=label, width="stretch")
         if is_demo():
             st.caption("Read-only demo: published results only.")
+    if mode() == "hosted":
+        from pages.common.access import sign_in
+
+        with st.sidebar, boundary("sign-in"):
+            sign_in()
     st.html(HERE / "copy_link.html", unsafe_allow_javascript=True)
     if not is_demo() and (problem := workspace_problem()):
         st.html(alert(problem))
