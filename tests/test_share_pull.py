@@ -375,3 +375,17 @@ def test_a_reference_that_names_nothing_is_one_sentence(mine: Workspace, referen
     with pytest.raises(InputError) as caught:
         pull(mine, reference)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_snapshot_for_others_leaves_out_what_was_pulled_unless_it_is_named(mine: Workspace, bundle: Path) -> None:
+    from pfd_engine.site.export import build
+
+    pull(mine, str(bundle))
+    finished_run(mine, a_config(num_noises=64))
+    theirs = [row["run_id"] for row in pq.read_table(bundle / "runs.parquet").to_pylist()]
+    with Store(mine, None) as store:
+        store.ingest()
+        assert not any(run_id in repr(build(store, None)) for run_id in theirs)
+        named = repr(build(store, theirs))
+    assert all(run_id in named for run_id in theirs)
+    assert "from folder:bundle" in named

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from pfd_engine.bundles.figures import Sweep
 from pfd_engine.bundles.format import FIGURES_FILE, TABLE_FILES, WALLS, Provenance
 
 MOST_NUMBERS, MOST_RUNS, MOST_WALLS = 60, 50, 12
 METRICS = ("PFD", "E_mem", "memorization_ratio")
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+class Sweep(NamedTuple):
+    """A sweep in a bundle: what it is called, and the sentence that its data show."""
+
+    experiment: str
+    name: str
+    finding: str
 
 
 def write_card(

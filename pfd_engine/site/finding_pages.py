@@ -13,6 +13,7 @@ from pfd_engine.finding_tables import NOTES, collapse_table, crossings_table, pa
 from pfd_engine.findings import finding_sentence
 from pfd_engine.site.blocks import Code, Facts, Figure, Heading, Note, Page, Prose, Rows, Sentence, Wall
 from pfd_engine.store import Store
+from pfd_engine.store_pulled import PULLED
 from pfd_engine.sweep_queries import sweep_distances, sweep_facts, sweep_measurements, sweep_runs
 from pfd_engine.trade_off_table import trade_off_frame
 from pfd_engine.wall import Pair
@@ -43,9 +44,10 @@ class Sweep:
 
 
 def chosen_sweeps(store: Store, experiment: str, run_ids: list[str] | None) -> list[Sweep]:
-    """Return the named sweeps of an experiment, or the first of each name, two at most."""
+    """Return the named sweeps of an experiment, or the first of each name, two at most and none of others."""
     found = sweep_runs(store, experiment)
     if run_ids is None:
+        found = [row for row in found if not row["source"].startswith(PULLED)]
         named = {row["name"]: row for row in reversed(found)}
         found = list(reversed(named.values()))[:MOST]
     else:
@@ -73,6 +75,8 @@ def trade_offs_page(store: Store, run_ids: list[str] | None) -> Page:
     everything = trade_off_frame(store)
     if run_ids is not None:
         everything = everything[everything["run_id"].isin(run_ids)]
+    else:
+        everything = everything[~everything["source"].str.startswith(PULLED)]
     blocks: list[Any] = []
     if not everything.empty:
         group = everything["group"].value_counts(sort=True).index[0]
@@ -199,6 +203,7 @@ def provenance(store: Store, run_id: str, models: Sequence[tuple[str, str]] = ()
     versions = run.get("versions") if isinstance(run.get("versions"), dict) else {}
     yield Facts(
         [
+            *([("Source", words.source(str(run["source"])))] if str(run.get("source")).startswith(PULLED) else []),
             *models,
             ("Time taken", words.duration(run.get("seconds"))),
             ("Device", str(run.get("device") or "–")),
