@@ -11,7 +11,7 @@ from pfd_engine.finding_tables import NOTES, parts_table
 
 if TYPE_CHECKING:
     from pages.common.choices import Choices
-    from pages.common.findings import BiasVariance
+    from pages.common.findings import BiasVariance, Sweep
 
 
 def show() -> None:
@@ -36,25 +36,27 @@ def show() -> None:
     with left:
         values = {str(n): f"N = {n:,}" for n in sorted(table["num_samples"].unique())}
         chosen = choices.pick("n", "Against size, at", values, next(reversed(values)))
-        panel(choices, found, "size", int(chosen or next(reversed(values))))
+        panel(choices, sweep, found, "size", int(chosen or next(reversed(values))))
     with right:
         sizes = {str(size): str(size) for size in table["size"].unique()}
         size = choices.pick("size", "Against N, for", sizes, next(reversed(sizes)))
-        panel(choices, found, "num_samples", size or next(reversed(sizes)))
+        panel(choices, sweep, found, "num_samples", size or next(reversed(sizes)))
     st.caption(NOTES["parts"])
     widgets.under_plot(found.facts, "intervals: 95 %, over the students")
     numbers(found)
     widgets.student_wall(choices, sweep.run_id, found.students)
 
 
-def panel(choices: Choices, found: BiasVariance, along: str, at: str | int) -> None:
+def panel(choices: Choices, sweep: Sweep, found: BiasVariance, along: str, at: str | int) -> None:
     """Draw one stacked figure with its CSV."""
     from pages.common import finding_widgets as widgets
+    from pages.common.kept import kept
     from pfd_engine import figures
 
     frame = figures.parts_frame(found.analysis.table, along, at)
     alt = f"Bias squared and variance stacked against {'size' if along == 'size' else 'N'}, at {at}. {found.sentence}"
-    widgets.plot(figures.parts(frame, along), f"parts-{along}", alt, widgets.student_of(choices, found.students))
+    figure = kept(lambda: figures.parts(frame, along), "parts", sweep.run_id, sweep.stamp, along, at)
+    widgets.plot(figure, f"parts-{along}", alt, widgets.student_of(choices, found.students))
     widgets.csv(frame, f"bias-variance-{at}")
 
 

@@ -11,7 +11,7 @@ from pfd_engine.finding_tables import NOTES, verdicts_table
 
 if TYPE_CHECKING:
     from pages.common.choices import Choices
-    from pages.common.findings import Dynamics
+    from pages.common.findings import Dynamics, Sweep
 
 
 def show() -> None:
@@ -19,6 +19,7 @@ def show() -> None:
     from pages.common import finding_widgets as widgets
     from pages.common import findings
     from pages.common.choices import Choices
+    from pages.common.kept import kept
     from pfd_engine import figures
 
     st.title("Training dynamics: what longer training does")
@@ -38,11 +39,12 @@ def show() -> None:
     unit = "data units" if found.facts.get("descriptor") == "pixel" else f"{found.facts.get('descriptor')} units"
     frame = figures.dynamics_frame(found.analysis.curves, found.analysis.verdicts, found.losses, size)
     on_point = widgets.student_of(choices, found.students)
-    widgets.plot(figures.dynamics(frame, unit), "dynamics-plot", f"E_gen and losses along training. {found.sentence}", on_point)
+    figure = kept(lambda: figures.dynamics(frame, unit), "dynamics", sweep.run_id, sweep.stamp, size)
+    widgets.plot(figure, "dynamics-plot", f"E_gen and losses along training. {found.sentence}", on_point)
     widgets.under_plot(found.facts, "bands: 95 %, over students and noises")
     widgets.csv(frame, "training-dynamics")
     verdicts(found, size)
-    bands(choices, found, size)
+    bands(choices, sweep, found, size)
     widgets.student_wall(choices, sweep.run_id, found.students[found.students["size"] == size])
 
 
@@ -55,9 +57,10 @@ def verdicts(found: Dynamics, size: str) -> None:
     st.caption(NOTES["verdicts"])
 
 
-def bands(choices: Choices, found: Dynamics, size: str) -> None:
+def bands(choices: Choices, sweep: Sweep, found: Dynamics, size: str) -> None:
     """Draw E_gen^2 of one N, split over the bands of principal components."""
     from pages.common import finding_widgets as widgets
+    from pages.common.kept import kept
     from pfd_engine import figures
 
     if found.bands.empty:
@@ -71,9 +74,8 @@ def bands(choices: Choices, found: Dynamics, size: str) -> None:
         return
     frame = figures.bands_frame(found.bands, found.totals, size, int(chosen))
     on_point = widgets.student_of(choices, found.students)
-    widgets.plot(
-        figures.bands(frame), "bands-plot", f"E_gen squared along training by bands of principal components, N = {chosen}", on_point
-    )
+    figure = kept(lambda: figures.bands(frame), "bands", sweep.run_id, sweep.stamp, size, chosen)
+    widgets.plot(figure, "bands-plot", f"E_gen squared along training by bands of principal components, N = {chosen}", on_point)
     st.caption(NOTES["bands"])
     widgets.under_plot(found.facts)
     widgets.csv(frame, f"bands-{size}-{chosen}")

@@ -23,6 +23,7 @@ def show() -> None:
     from pages.common import finding_widgets as widgets
     from pages.common import findings
     from pages.common.choices import Choices
+    from pages.common.kept import kept
     from pfd_engine import figures
 
     st.title("Scaling: from memorizing to generalizing")
@@ -37,8 +38,11 @@ def show() -> None:
         return
     exponent, size = controls(choices, found)
     unit = "data units" if found.facts.get("descriptor") == "pixel" else f"{found.facts.get('descriptor')} units"
-    frame = figures.scaling_frame(found.analysis.curves, found.analysis.crossings, exponent, None if size == ALL else size)
-    figure = figures.scaling(frame, exponent, unit)
+    shown = None if size == ALL else size
+    curves, crossed = found.analysis.curves, found.analysis.crossings
+    key = ("scaling", sweep.run_id, sweep.stamp, exponent, shown)
+    frame = kept(lambda: figures.scaling_frame(curves, crossed, exponent, shown), *key, "frame")
+    figure = kept(lambda: figures.scaling(frame, exponent, unit), *key)
     widgets.plot(
         figure,
         "scaling-plot",

@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -316,14 +316,15 @@ def open_run(workspace: Workspace, run_id: str) -> Run:
     return Run(path)
 
 
-def list_runs(workspace: Workspace) -> list[Run]:
-    """Return all runs, newest first; what else lies in the folder is left out."""
+def list_runs(workspace: Workspace, without: Collection[str] = ()) -> list[Run]:
+    """Return all runs, newest first, but those whose id is in `without`; what else lies in the folder is left out."""
     try:
         entries = list(os.scandir(workspace.runs))
     except OSError:
         return []
-    names = [entry.name for entry in entries if RUN_ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
-    return [Run(workspace.runs / name) for name in sorted(names, key=_age, reverse=True)]
+    new, folder = [entry for entry in entries if entry.name not in without], workspace.runs
+    names = [entry.name for entry in new if RUN_ID.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
+    return [Run(folder / name) for name in sorted(names, key=_age, reverse=True)]
 
 
 def retry(run: Run) -> Run:

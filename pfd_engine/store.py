@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OFFLINE: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+MEMORY_LIMIT = "200MB"  # of DuckDB; what does not fit goes to a temporary folder, which it makes and removes when it has to
+TEMPORARY_LIMIT = "4GB"
 
 
 class OwnedElsewhere(PFDError):
@@ -46,7 +51,9 @@ class Store:
         self.warnings: list[str] = []
         self._guard, self._ingesting = threading.Lock(), threading.Lock()
         self._lock: FileLock | None = None
-        self._connection = duckdb.connect(":memory:", config=OFFLINE)
+        self._connection = duckdb.connect(":memory:", config=OFFLINE | _limits())
+        self._settled: set[str] = set()
+        self._token, self._changes = secrets.token_hex(4), 0
         try:
             if workspace is None or in_memory:
                 self._connection.execute("attach ':memory:' as workspace")
@@ -98,20 +105,33 @@ class Store:
         finally:
             cursor.close()
 
-    def ingest(self) -> int:
-        """Read what is new in the run folders; returns how many rows were written. Cheap where nothing is new."""
+    @property
+    def version(self) -> str:
+        """A text that changes whenever rows are written or a source is attached: what was asked before holds while it stays."""
+        return f"{self._token}-{self._changes}"
+
+    def ingest(self, *, ended: bool = True) -> int:
+        """Read what is new in the run folders; returns how many rows were written. Cheap where nothing is new.
+
+        Without `ended`, runs that had finished when they were last read are not looked at again, which is cheap for thousands of runs.
+        """
         if self.workspace is None:
             return 0
         with self._ingesting:
+            if ended:
+                self._settled.clear()
             with self._guard:
                 cursor = self._connection.cursor()
             try:
                 if self._pulled.changed():
                     with self._guard:
                         self._create_views(cursor)
-                return ingest(cursor, self.workspace)
+                    self._changes += 1
+                rows = ingest(cursor, self.workspace, self._settled)
             finally:
                 cursor.close()
+            self._changes += bool(rows)
+            return rows
 
     def close(self) -> None:
         """Close the database and give up owning it; safe to call twice."""
@@ -204,6 +224,11 @@ def read_results(workspace: Workspace, published: Path | None = PUBLISHED_DATABA
     except (OwnedElsewhere, Unwritable):
         return read_run_folders(workspace, published)
     return _ingested(store)
+
+
+def _limits() -> dict[str, str | bool | int | float | list[str]]:
+    folder = os.path.join(tempfile.gettempdir(), f"pfd-{os.getpid()}-{secrets.token_hex(4)}")
+    return {"memory_limit": MEMORY_LIMIT, "temp_directory": folder, "max_temp_directory_size": TEMPORARY_LIMIT}
 
 
 def _unwritable(workspace: Workspace) -> Unwritable:

@@ -29,19 +29,27 @@ _ARROW = {
 _log = logging.getLogger(__name__)
 
 
-def ingest(cursor: duckdb.DuckDBPyConnection, workspace: Workspace) -> int:
+def ingest(cursor: duckdb.DuckDBPyConnection, workspace: Workspace, settled: set[str]) -> int:
     """Read everything new in the run folders into the attached database `workspace`; returns how many rows were written.
 
+    Runs in `settled` are passed over; those that have finished, and so write nothing more, are added to it.
     Damaged lines are left out with a warning in the log. A run that cannot be read does not keep the others out.
     """
+    runs = list_runs(workspace, settled)
+    if not runs:
+        return 0
     known = {run_id: (offset, stamp) for run_id, offset, stamp in cursor.execute(_KNOWN).fetchall()}
+    finished = {run_id for (run_id,) in cursor.execute("select run_id from workspace.runs where state = 'finished'").fetchall()}
     rows = 0
-    for run in list_runs(workspace):
+    for run in runs:
         offset, stamp = known.get(run.id, (0, None))
         try:
             rows += _ingest_run(cursor, run, offset, stamp)
         except OSError as error:
             _log.warning("run %s could not be read: %s", run.id, error)
+        else:
+            if run.id in finished:  # seen to have finished before this read, so that nothing came after it
+                settled.add(run.id)
     return rows
 
 

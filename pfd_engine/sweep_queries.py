@@ -101,11 +101,6 @@ def trade_off_rows(store: Store) -> pd.DataFrame:
     )
 
 
-def rows_stamp(store: Store) -> str:
-    """Return a text that changes whenever rows of any run are added."""
-    return str(store.rows("select concat(count(*), '-', count(distinct run_id)) as stamp from measurements")[0]["stamp"])
-
-
 def _entry(text: str | None, name: str) -> str | None:
     """Return one entry of a JSON object, as a text."""
     values = json.loads(text) if text else None

@@ -25,6 +25,7 @@ PAGES = {
     "Checkpoints": "checkpoints",
     "Methods": "methods",
     "Shared results": "shared",
+    "Explore": "explore",
 }
 RUN_SECONDS = 120
 # Streamlit looks for itself below each page's path first; that is its own noise.

@@ -18,6 +18,7 @@ TORCH_FREE = [
     "worker",
     "store",
     "sweep_queries",
+    "explore_queries",
     "hub",
     "pull",
     "share",

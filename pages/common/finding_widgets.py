@@ -82,10 +82,10 @@ def plot(figure: go.Figure, key: str, alt: str, on_point: Callable[[list[Any]], 
 
 def csv(frame: pd.DataFrame, name: str) -> None:
     """Offer exactly what a plot draws as CSV."""
-    data = frame.to_csv(index=False).encode()
     st.download_button(
-        "Download what is plotted (CSV)", data, file_name=f"{name}.csv", mime="text/csv", on_click="ignore", key=f"csv-{name}"
-    )
+        "Download what is plotted (CSV)", lambda: frame.to_csv(index=False).encode(), file_name=f"{name}.csv", mime="text/csv",
+        on_click="ignore", key=f"csv-{name}",
+    )  # fmt: skip
 
 
 def student_of(choices: Choices, students: pd.DataFrame) -> Callable[[list[Any]], None]:

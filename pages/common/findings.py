@@ -77,9 +77,7 @@ class BiasVariance(Finding):
 
 def sweeps(experiment: str) -> list[Sweep]:
     """Return the sweeps of an experiment that have rows, in the order of `sweep_queries.sweep_runs`."""
-    from pfd_engine.sweep_queries import sweep_runs
-
-    return [Sweep(**row) for row in sweep_runs(the_store(), experiment)]
+    return _sweeps(experiment, the_store().version)
 
 
 def find_sweep(run_id: str) -> tuple[str, Sweep] | None:
@@ -130,9 +128,12 @@ def bias_variance(run_id: str, stamp: str) -> BiasVariance:
 def trade_offs() -> pd.DataFrame:
     """Return every student's error with its costs: the columns of `sweep_queries.trade_off_rows`, and `network_calls`,
     `keeps_coupling`, `name`, `key` (unique) and `group` (teacher and descriptor: what can be compared)."""
-    from pfd_engine.sweep_queries import rows_stamp
+    return _trade_offs(the_store().version)
 
-    return _trade_offs(rows_stamp(the_store()))
+
+def version() -> str:
+    """Return what changes whenever rows are written."""
+    return the_store().version
 
 
 def newest_findings() -> list[tuple[str, Sweep, str]]:
@@ -148,8 +149,15 @@ def newest_findings() -> list[tuple[str, Sweep, str]]:
     return found
 
 
-@st.cache_data(max_entries=2, show_spinner=False)
-def _trade_offs(stamp: str) -> pd.DataFrame:
+@st.cache_data(max_entries=2 * len(PAGES), show_spinner=False)
+def _sweeps(experiment: str, version: str) -> list[Sweep]:
+    from pfd_engine.sweep_queries import sweep_runs
+
+    return [Sweep(**row) for row in sweep_runs(the_store(), experiment)]
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)  # nobody changes this frame, and copying it takes longer than the page
+def _trade_offs(version: str) -> pd.DataFrame:
     from pfd_engine.trade_off_table import trade_off_frame
 
     return trade_off_frame(the_store())

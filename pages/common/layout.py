@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,13 +39,17 @@ SCALING, DYNAMICS, BIAS_VARIANCE, TRADE_OFFS = (
 )
 METHODS = "pages/methods.py"
 SHARED = "pages/shared.py"
+EXPLORE = "pages/explore.py"
 NAVIGATION = {
-    "Results": ((HOME, "Home"), (RESULT, "Result"), (SHARED, "Shared results")),
+    "Results": ((HOME, "Home"), (RESULT, "Result"), (EXPLORE, "Explore"), (SHARED, "Shared results")),
     "Findings": ((SCALING, "Scaling"), (DYNAMICS, "Training dynamics"), (BIAS_VARIANCE, "Bias-variance"), (TRADE_OFFS, "Trade-offs")),
     "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (SWEEP, "Sweep"), (RUNS, "Runs")),
     "Models": ((CHECKPOINTS, "Checkpoints"),),
     "About": ((METHODS, "Methods"),),
 }
+
+
+_spared = 0
 
 
 def is_demo() -> bool:
@@ -82,6 +89,21 @@ def page(title: str) -> Iterator[None]:
             from pages.common.choices import finish
 
             finish()
+    _spare_libraries()
+
+
+def _spare_libraries() -> None:
+    """Take what libraries hold out of garbage collection, whenever more of them have been imported.
+
+    Streamlit collects after every run of a page; looking through half a million objects of libraries takes longer than drawing it.
+    """
+    global _spared
+    if len(sys.modules) > _spared:
+        if not _spared:
+            atexit.register(gc.unfreeze)  # or DuckDB's bindings report as lost what nobody collects at the end
+        _spared = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 def workspace_problem() -> str | None:
