@@ -62,7 +62,7 @@ def home_page(sweeps: dict[str, list[Sweep]]) -> Page:
 
 def results_page(store: Store, run_ids: list[str] | None) -> Page:
     """Return the page of single evaluations and distillations, newest first."""
-    chosen = "and source in ('workspace', 'published') " if run_ids is None else "and list_contains(?::varchar[], run_id) "
+    chosen = f"and {store_queries.OWN} " if run_ids is None else "and list_contains(?::varchar[], run_id) "
     parameters: list[Any] = ([] if run_ids is None else [run_ids]) + [LATEST if run_ids is None else len(run_ids)]
     runs = store.rows(
         f"select run_id, source, result from runs where result is not null and kind <> 'sweep' {chosen}"
