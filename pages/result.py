@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import EVALUATE, RUNS, alert, is_demo, live, page
+from pages.common.layout import COMPARE, EVALUATE, RUNS, alert, is_demo, live, page
 
 if TYPE_CHECKING:
     from pages.common.results import Result
@@ -126,6 +126,7 @@ def draw(result: Result) -> None:
         coupled = f" For this student it {summary.note}." if summary.note else ""
         st.caption(f"Each column starts from one noise. Below it: the distance between teacher and student.{coupled}")
         st.html(drawn)
+        st.page_link(COMPARE, label="Compare it with others", query_params={"item": summary.run_id})
     else:
         st.info("This run kept no images: its samples are not pictures of one or three channels.")
 

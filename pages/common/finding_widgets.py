@@ -11,7 +11,7 @@ import streamlit as st
 from pages.common import words
 from pages.common.choices import Choices
 from pages.common.findings import PAGES, TITLES, Sweep, sweeps
-from pages.common.layout import RESULT, is_demo
+from pages.common.layout import COMPARE, RESULT, is_demo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,6 +90,7 @@ def plot(figure: go.Figure, key: str, alt: str, on_point: Callable[[list[Any]], 
             on_point([data[name] for name in sorted(data, key=int)] if isinstance(data, Mapping) else list(data))
 
     st.plotly_chart(figure, key=key, config=CONFIG, alt=alt, on_select=selected, selection_mode="points")
+    st.caption("Select a point to see its images below.")
 
 
 def csv(frame: pd.DataFrame, name: str) -> None:
@@ -132,6 +133,7 @@ def draw_wall(run_id: str, student: str | None) -> None:
         last = " The images are those of its last training step." if student else ""
         st.caption(f"Each column starts from one noise. Below it: the distance between teacher and student.{last}")
         st.html(f'<div class="wall-few">{drawn}</div>' if student else drawn)  # a sweep keeps few pairs of each student
+        st.page_link(COMPARE, label="Compare it with others", query_params={"item": f"{run_id}|{student}" if student else run_id})
     else:
         st.info("No images were kept here: this student has not finished, or its samples are not pictures of one or three channels.")
     st.page_link(RESULT, label="Open its run", query_params={"run": run_id})

@@ -34,8 +34,9 @@ SCALING, DYNAMICS, BIAS_VARIANCE, TRADE_OFFS = (
     "pages/trade_offs.py",
 )
 METHODS = "pages/methods.py"
+COMPARE = "pages/compare.py"
 NAVIGATION = {
-    "Results": ((HOME, "Home"), (RESULT, "Result")),
+    "Results": ((HOME, "Home"), (RESULT, "Result"), (COMPARE, "Compare")),
     "Findings": ((SCALING, "Scaling"), (DYNAMICS, "Training dynamics"), (BIAS_VARIANCE, "Bias-variance"), (TRADE_OFFS, "Trade-offs")),
     "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (SWEEP, "Sweep"), (RUNS, "Runs")),
     "Models": ((CHECKPOINTS, "Checkpoints"),),
