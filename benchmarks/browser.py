@@ -39,6 +39,15 @@ def chromium() -> Iterator[Any]:
 @contextmanager
 def serve(folder: Path = REPOSITORY, environment: dict[str, str] | None = None, log: Path | None = None) -> Iterator[str]:
     """Serve `app.py` of a folder on a free port of loopback for the block; yields its address."""
+    with serve_process(folder, environment, log) as (address, _):
+        yield address
+
+
+@contextmanager
+def serve_process(
+    folder: Path = REPOSITORY, environment: dict[str, str] | None = None, log: Path | None = None
+) -> Iterator[tuple[str, int]]:
+    """Serve as `serve` does; yields the address and the server's process id."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -54,7 +63,7 @@ def serve(folder: Path = REPOSITORY, environment: dict[str, str] | None = None, 
     try:
         address = f"http://127.0.0.1:{port}"
         _wait_until_healthy(address, process)
-        yield address
+        yield address, process.pid
     finally:
         process.terminate()
         try:

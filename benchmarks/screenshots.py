@@ -12,7 +12,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.browser import DRAWN, chromium, serve
-from benchmarks.workspaces import measured_workspace
+from benchmarks.workspaces import measured_workspace, pull_results_of_others
 
 WIDTHS, SCHEMES = (1440, 390), ("light", "dark")
 
@@ -52,6 +52,8 @@ def main() -> int:
         if base is None:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             run_id = measured_workspace(home)
+            if not options.only or "shared" in options.only:
+                pull_results_of_others(home)
             base = stack.enter_context(serve(environment={"PFD_HOME": str(home)}))
         browser = stack.enter_context(chromium())
         teacher, student = "./pfd_engine/assets/digits-teacher", "./pfd_engine/assets/digits-student-memorizes"
@@ -62,6 +64,7 @@ def main() -> int:
             "dynamics": "dynamics",
             "bias-variance": "bias_variance",
             "trade-offs": "trade_offs",
+            "explore": "explore?group=size&group=num_samples&baseline=mlp-32|16",
             "evaluate": f"evaluate?teacher={teacher}&student={student}",
             "distill": f"distill?teacher={teacher}&objective=consistency&size=mlp-512&warmup_steps=100",
             "sweep": f"sweep?teacher={teacher}&sweep_sizes=mlp-32&sweep_sizes=mlp-64&sweep_num_samples=16,64,256&sweep_steps=2000",
@@ -71,6 +74,7 @@ def main() -> int:
             "compare-difference": f"compare?item={run_id}&view=difference&gain=2&sort=seed",
             "methods": "methods",
             "checkpoints": f"checkpoints?reference={student}",
+            "shared": f"shared?repository=owner%2Fname&runs={run_id}",
         }
         for name, path in pages.items():
             if options.only and name not in options.only:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.common.layout import page
+from pfd_engine.finding_tables import NOTES, parts_table
 
 if TYPE_CHECKING:
     from pages.common.choices import Choices
-    from pages.common.findings import BiasVariance
+    from pages.common.findings import BiasVariance, Sweep
 
 
 def show() -> None:
@@ -35,28 +36,27 @@ def show() -> None:
     with left:
         values = {str(n): f"N = {n:,}" for n in sorted(table["num_samples"].unique())}
         chosen = choices.pick("n", "Against size, at", values, next(reversed(values)))
-        panel(choices, found, "size", int(chosen or next(reversed(values))))
+        panel(choices, sweep, found, "size", int(chosen or next(reversed(values))))
     with right:
         sizes = {str(size): str(size) for size in table["size"].unique()}
         size = choices.pick("size", "Against N, for", sizes, next(reversed(sizes)))
-        panel(choices, found, "num_samples", size or next(reversed(sizes)))
-    st.caption(
-        "Bias² is how far the mean of the students lies from the teacher, variance how far they lie from their mean; together they are "
-        "E_gen² exactly. Bias² is estimated without bias and can come out slightly below 0."
-    )
+        panel(choices, sweep, found, "num_samples", size or next(reversed(sizes)))
+    st.caption(NOTES["parts"])
     widgets.under_plot(found.facts, "intervals: 95 %, over the students")
     numbers(found)
     widgets.student_wall(choices, sweep.run_id, found.students)
 
 
-def panel(choices: Choices, found: BiasVariance, along: str, at: str | int) -> None:
+def panel(choices: Choices, sweep: Sweep, found: BiasVariance, along: str, at: str | int) -> None:
     """Draw one stacked figure with its CSV."""
     from pages.common import finding_widgets as widgets
+    from pages.common.kept import kept
     from pfd_engine import figures
 
     frame = figures.parts_frame(found.analysis.table, along, at)
     alt = f"Bias squared and variance stacked against {'size' if along == 'size' else 'N'}, at {at}. {found.sentence}"
-    widgets.plot(figures.parts(frame, along), f"parts-{along}", alt, widgets.student_of(choices, found.students))
+    figure = kept(lambda: figures.parts(frame, along), "parts", sweep.run_id, sweep.stamp, along, at)
+    widgets.plot(figure, f"parts-{along}", alt, widgets.student_of(choices, found.students))
     widgets.csv(frame, f"bias-variance-{at}")
 
 
@@ -64,13 +64,8 @@ def numbers(found: BiasVariance) -> None:
     """Draw the table of every size and N."""
     from pages.common import words
 
-    rows = []
-    for row in found.analysis.table.to_dict("records"):
-        parts = [words.with_interval(row[part], row[f"{part}_low"], row[f"{part}_high"]) for part in ("bias2", "variance", "E_gen2")]
-        share = f"{100 * row['share']:.0f} % [{100 * row['share_low']:.0f}, {100 * row['share_high']:.0f}]"
-        rows.append([str(row["size"]), f"{row['num_samples']:,}", *parts, share, str(row["dominates"])])
     st.subheader("All sizes and N")
-    st.html(words.table(["size", "N", "bias²", "variance", "E_gen²", "variance's share", "larger part"], rows))
+    st.html(words.table(*parts_table(found.analysis)))
 
 
 with page("Bias-variance"):

@@ -26,7 +26,7 @@ LAYOUTS = {"shared": "Noises that all kept", "all": "All noises, with gaps", "ap
 
 def show() -> None:
     """Draw the page."""
-    from pages.common import compare_data
+    from pages.common import compare_data, words
     from pages.common.choices import Choices
 
     st.title("Compare images")
@@ -51,7 +51,7 @@ def show() -> None:
     for number, grid in enumerate(compare_data.grids(subjects, together=layout != "apart")):
         draw(number, grid, asked, count, sort, view, layout)
     for subject in subjects:
-        st.page_link(RESULT, label=f"Open the run of {subject.label}", query_params={"run": subject.run_id})
+        st.page_link(RESULT, label=f"Open the run of {words.markdown(subject.label)}", query_params={"run": subject.run_id})
 
 
 def students(choices: Choices) -> list[Mapping[str, Any]]:

@@ -110,7 +110,7 @@ def draw(result: Result) -> None:
 
     summary = result.summary
     st.title("Result")
-    apart = words.markdown(summary.apart)
+    apart = words.markdown(" · ".join(part for part in (summary.apart, words.source(summary.source)) if part))
     st.markdown(f"**{results.title(summary)}**" + (f"  \n:small[:gray[{apart}]]" if apart else ""))
     if sentence := results.verdict_html(result):
         st.html(sentence)
@@ -163,9 +163,12 @@ def plots(result: Result) -> None:
     """Draw convergence and spread, and offer the numbers behind them."""
     import pandas as pd
 
+    from pages.common.findings import version
+    from pages.common.kept import kept
     from pfd_engine import figures
     from pfd_engine.analysis import convergence
 
+    key = ("result", version(), result.summary.run_id)
     if not result.distances:
         return
     unit = "data units" if result.summary.descriptor == "pixel" else f"{result.summary.descriptor} units"
@@ -176,15 +179,17 @@ def plots(result: Result) -> None:
     with left:
         st.subheader("Enough noises?")
         st.caption("The estimate from the first M noises, with its 95 % band.")
-        st.plotly_chart(figures.convergence(convergence(shown), unit, note), key="convergence", config=figures.CONFIG)
+        figure = kept(lambda: figures.convergence(convergence(shown), unit, note), *key, "convergence")
+        st.plotly_chart(figure, key="convergence", config=figures.CONFIG)
     with right:
         st.subheader("Spread over noises")
         st.caption("How far apart the two end points are, noise by noise; dashed: the root mean square over all noises.")
-        st.plotly_chart(figures.histogram(shown, estimates, unit, note), key="histogram", config=figures.CONFIG)
+        figure = kept(lambda: figures.histogram(shown, estimates, unit, note), *key, "histogram")
+        st.plotly_chart(figure, key="histogram", config=figures.CONFIG)
     table = pd.DataFrame({"seed": result.seeds} | {f"{metric}_squared_distance": values for metric, values in result.distances.items()})
     st.download_button(
         "Download the per-noise distances (CSV)",
-        table.to_csv(index=False).encode(),
+        lambda: table.to_csv(index=False).encode(),
         file_name=f"{result.summary.run_id}-distances.csv",
         mime="text/csv",
         on_click="ignore",

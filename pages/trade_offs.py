@@ -22,6 +22,7 @@ def show() -> None:
     from pages.common import finding_widgets as widgets
     from pages.common import findings
     from pages.common.choices import Choices
+    from pages.common.kept import kept
     from pfd_engine import figures
     from pfd_engine.analysis import pareto_front, trade_off_sentence
 
@@ -38,10 +39,12 @@ def show() -> None:
     with right:
         groups = {str(group): str(group) for group in everything["group"].value_counts().index}
         group = choices.pick("group", "Teacher and descriptor", groups, next(iter(groups))) or next(iter(groups))
+    key = ("trade-offs", findings.version(), cost, group)
     mine = everything[everything["group"] == group]
-    frame = pareto_front(mine[mine[cost].notna() & (mine[cost] > 0)], cost, "E_gen").reset_index(drop=True)
+    frame = kept(lambda: pareto_front(mine[mine[cost].notna() & (mine[cost] > 0)], cost, "E_gen").reset_index(drop=True), *key, "frame")
     with headline:
-        widgets.headline(trade_off_sentence(frame, cost, "E_gen", figures.COSTS[cost], "name"), figures.COLORS["E_gen"])
+        sentence = kept(lambda: trade_off_sentence(frame, cost, "E_gen", figures.COSTS[cost], "name"), *key, "sentence")
+        widgets.headline(sentence, figures.COLORS["E_gen"])
     if frame.empty:
         st.info(f"No result of this teacher states its {figures.COSTS[cost]}: choose another cost.")
         return
@@ -50,7 +53,7 @@ def show() -> None:
     if uncoupled:
         st.warning(NOTE)
     unit = "data units" if descriptor == "pixel" else f"{descriptor} units"
-    figure = figures.trade_offs(frame, cost, unit, NOTE.replace(": ", ":<br>") if uncoupled else "")
+    figure = kept(lambda: figures.trade_offs(frame, cost, unit, NOTE.replace(": ", ":<br>") if uncoupled else ""), *key)
     widgets.plot(figure, "trade-offs-plot", f"E_gen against {figures.COSTS[cost]}", lambda data: choose(choices, data))
     missing = len(mine) - len(frame)
     left_out = f"{missing} of {len(mine)} results state no number of {figures.COSTS[cost]} and are left out" if missing else ""
@@ -70,13 +73,12 @@ def images(choices: Choices, frame: pd.DataFrame) -> None:
     from pages.common.finding_widgets import draw_wall
 
     st.subheader("The images behind a point")
-    rows = {str(row["key"]): row for row in frame.to_dict("records")}
-    names = {key: str(row["name"]) for key, row in rows.items()}
+    names = dict(zip(frame["key"].astype(str), frame["name"].astype(str), strict=True))
     chosen = choices.pick(
         "student", "Student", names, None, index=None, placeholder="Select a point above, or choose a student here", width=420
     )
     if chosen is not None:
-        row = rows[chosen]
+        row = frame[frame["key"] == chosen].iloc[0]
         draw_wall(str(row["run_id"]), None if row["experiment"] == "evaluation" else str(row["student"]))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -14,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from pfd_engine.errors import PFDError
 from pfd_engine.store_ingest import ingest
+from pfd_engine.store_pulled import PulledDatabases
 from pfd_engine.store_schema import MIGRATIONS, TABLES
 from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
 
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OFFLINE: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+MEMORY_LIMIT = "200MB"  # of DuckDB; what does not fit goes to a temporary folder, which it makes and removes when it has to
+TEMPORARY_LIMIT = "4GB"
 
 
 class OwnedElsewhere(PFDError):
@@ -35,9 +41,9 @@ class Store:
     """One in-memory DuckDB connection with `workspace` (read-write, as its one owner) and `published` (read-only) attached.
 
     `workspace` None is the read-only demo. Views in the main schema (`runs`, `measurements`, `checkpoints`, `training_sets`,
-    `noise_distances`, `training_curves`, `pairs`) unite both, with `source` = 'workspace' or 'published'. All methods may be called from
-    any thread. Raises OwnedElsewhere where another process owns the workspace database and Unwritable where nobody can write it;
-    `read_run_folders` serves there.
+    `noise_distances`, `training_curves`, `pairs`) unite both, with `source` = 'workspace' or 'published', and what was pulled from
+    others, with `source` = 'hub:owner/name@sha' or 'folder:name'. All methods may be called from any thread. Raises OwnedElsewhere
+    where another process owns the workspace database and Unwritable where nobody can write it; `read_run_folders` serves there.
     """
 
     def __init__(self, workspace: Workspace | None, published: Path | None = PUBLISHED_DATABASE, *, in_memory: bool = False) -> None:
@@ -45,7 +51,9 @@ class Store:
         self.warnings: list[str] = []
         self._guard, self._ingesting = threading.Lock(), threading.Lock()
         self._lock: FileLock | None = None
-        self._connection = duckdb.connect(":memory:", config=OFFLINE)
+        self._connection = duckdb.connect(":memory:", config=OFFLINE | _limits())
+        self._settled: set[str] = set()
+        self._token, self._changes = secrets.token_hex(4), 0
         try:
             if workspace is None or in_memory:
                 self._connection.execute("attach ':memory:' as workspace")
@@ -56,7 +64,8 @@ class Store:
                 except OSError:
                     raise _unwritable(workspace) from None
             self._attach_published(published)
-            self._create_views()
+            self._pulled = PulledDatabases(None if workspace is None else workspace.pulled)
+            self._create_views(self._connection)
         except BaseException:
             self.close()
             raise
@@ -96,17 +105,33 @@ class Store:
         finally:
             cursor.close()
 
-    def ingest(self) -> int:
-        """Read what is new in the run folders; returns how many rows were written. Cheap where nothing is new."""
+    @property
+    def version(self) -> str:
+        """A text that changes whenever rows are written or a source is attached: what was asked before holds while it stays."""
+        return f"{self._token}-{self._changes}"
+
+    def ingest(self, *, ended: bool = True) -> int:
+        """Read what is new in the run folders; returns how many rows were written. Cheap where nothing is new.
+
+        Without `ended`, runs that had finished when they were last read are not looked at again, which is cheap for thousands of runs.
+        """
         if self.workspace is None:
             return 0
         with self._ingesting:
+            if ended:
+                self._settled.clear()
             with self._guard:
                 cursor = self._connection.cursor()
             try:
-                return ingest(cursor, self.workspace)
+                if self._pulled.changed():
+                    with self._guard:
+                        self._create_views(cursor)
+                    self._changes += 1
+                rows = ingest(cursor, self.workspace, self._settled)
             finally:
                 cursor.close()
+            self._changes += bool(rows)
+            return rows
 
     def close(self) -> None:
         """Close the database and give up owning it; safe to call twice."""
@@ -167,12 +192,24 @@ class Store:
         found = self._connection.execute("select table_name from duckdb_tables() where database_name = 'published'").fetchall()
         self._published = {name for (name,) in found}
 
-    def _create_views(self) -> None:
-        for name in TABLES:
-            united = f"select * exclude (key) from workspace.{name}"
-            if name in self._published:
-                united += f" union all by name select * exclude (key) from published.{name}"
-            self._connection.execute(f"create view {name} as {united}")
+    def _create_views(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Unite what is there now; a reader sees all of the views as they were, or all as they become."""
+        warnings, gone = self._pulled.update(connection)
+        self.warnings += [warning for warning in warnings if warning not in self.warnings]
+        connection.execute("begin")
+        try:
+            self._pulled.note_runs(connection, "runs" in self._published)
+            for name in TABLES:
+                united = [f"select * exclude (key) from workspace.{name}"]
+                united += [f"select * exclude (key) from published.{name}"] if name in self._published else []
+                sql = " union all by name ".join(united + self._pulled.branches(name))
+                connection.execute(f"create or replace view {name} as {sql}")
+            connection.execute("commit")
+        except BaseException:
+            connection.execute("rollback")
+            raise
+        for alias in gone:
+            connection.execute(f"detach {alias}")
 
 
 def read_run_folders(workspace: Workspace, published: Path | None = PUBLISHED_DATABASE) -> Store:
@@ -187,6 +224,11 @@ def read_results(workspace: Workspace, published: Path | None = PUBLISHED_DATABA
     except (OwnedElsewhere, Unwritable):
         return read_run_folders(workspace, published)
     return _ingested(store)
+
+
+def _limits() -> dict[str, str | bool | int | float | list[str]]:
+    folder = os.path.join(tempfile.gettempdir(), f"pfd-{os.getpid()}-{secrets.token_hex(4)}")
+    return {"memory_limit": MEMORY_LIMIT, "temp_directory": folder, "max_temp_directory_size": TEMPORARY_LIMIT}
 
 
 def _unwritable(workspace: Workspace) -> Unwritable:

@@ -29,20 +29,33 @@ _ARROW = {
 _log = logging.getLogger(__name__)
 
 
-def ingest(cursor: duckdb.DuckDBPyConnection, workspace: Workspace) -> int:
+def ingest(cursor: duckdb.DuckDBPyConnection, workspace: Workspace, settled: set[str]) -> int:
     """Read everything new in the run folders into the attached database `workspace`; returns how many rows were written.
 
+    Runs in `settled` are passed over; those that have finished, and so write nothing more, are added to it.
     Damaged lines are left out with a warning in the log. A run that cannot be read does not keep the others out.
     """
+    runs = list_runs(workspace, settled)
+    if not runs:
+        return 0
     known = {run_id: (offset, stamp) for run_id, offset, stamp in cursor.execute(_KNOWN).fetchall()}
+    finished = {run_id for (run_id,) in cursor.execute("select run_id from workspace.runs where state = 'finished'").fetchall()}
     rows = 0
-    for run in list_runs(workspace):
+    for run in runs:
         offset, stamp = known.get(run.id, (0, None))
         try:
             rows += _ingest_run(cursor, run, offset, stamp)
         except OSError as error:
             _log.warning("run %s could not be read: %s", run.id, error)
+        else:
+            if run.id in finished:  # seen to have finished before this read, so that nothing came after it
+                settled.add(run.id)
     return rows
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """Return the columns of a table as Arrow, and so Parquet, has them."""
+    return pa.schema([(name, _ARROW[kind]) for name, kind in table.columns.items()])
 
 
 def upsert(cursor: duckdb.DuckDBPyConnection, database: str, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -50,7 +63,7 @@ def upsert(cursor: duckdb.DuckDBPyConnection, database: str, table: Table, rows:
     unique = {row["key"]: row for row in rows}
     if not unique:
         return 0
-    schema = pa.schema([("key", pa.string()), *((name, _ARROW[kind]) for name, kind in table.columns.items())])
+    schema = arrow_schema(table).insert(0, pa.field("key", pa.string()))
     cursor.register("incoming_rows", pa.Table.from_pylist(list(unique.values()), schema=schema))
     try:
         cursor.execute(f"insert or replace into {database}.{table.name} by name select * from incoming_rows")

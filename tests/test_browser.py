@@ -24,6 +24,8 @@ PAGES = {
     "Result": "result",
     "Checkpoints": "checkpoints",
     "Methods": "methods",
+    "Shared results": "shared",
+    "Explore": "explore",
 }
 RUN_SECONDS = 120
 # Streamlit looks for itself below each page's path first; that is its own noise.

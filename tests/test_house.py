@@ -18,12 +18,19 @@ TORCH_FREE = [
     "worker",
     "store",
     "sweep_queries",
+    "explore_queries",
     "hub",
+    "pull",
+    "share",
     "checkpoint_info",
     "figures",
     "cost",
     "analysis",
     "bundled",
+    "access",
+    "launching",
+    "serve",
+    "site.export",
 ]
 
 

@@ -22,7 +22,7 @@ from pfd_engine.runs import Run, claim_new_run
 from pfd_engine.store import OwnedElsewhere, Store, migrate, read_results
 from pfd_engine.store_ingest import upsert
 from pfd_engine.store_schema import MEASUREMENTS, MIGRATIONS, NOISE_DISTANCES
-from pfd_engine.workspace import Workspace
+from pfd_engine.workspace import REPOSITORY, Workspace
 from tests.run_samples import a_config, append_raw, finished_run, measurement
 
 CONTRACT = (
@@ -368,3 +368,48 @@ def test_filters_bind_their_values(workspace: Workspace) -> None:
 def test_the_store_loads_no_torch() -> None:
     code = "import sys, pfd_engine.store_queries, pfd_engine.worker, pfd_engine.cli; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_run_that_was_read_after_its_end_is_passed_over_unless_asked_for(workspace: Workspace) -> None:
+    run = finished_run(workspace)
+    with Store(workspace, None) as store:
+        store.ingest()
+        store.ingest(ended=False)  # the first look after the end may find its last lines
+        append_raw(run, measurement(metric="E_emp"))
+        assert store.ingest(ended=False) == 0
+        other = finished_run(workspace, a_config(seed=1))
+        assert store.ingest(ended=False) > 0
+        assert {row["run_id"] for row in store.rows("select run_id from runs")} == {run.id, other.id}
+        assert store.ingest() > 0
+        assert queries.measurements_of(store, run.id)["metric"].tolist() == ["E_emp", "PFD"]
+
+
+def test_a_failed_run_that_is_tried_again_is_read_again(workspace: Workspace) -> None:
+    run = finished_run(workspace)
+    run.write_status(run.status.model_copy(update={"state": "failed"}))
+    with Store(workspace, None) as store:
+        store.ingest()
+        store.ingest(ended=False)
+        run.write_status(run.status.model_copy(update={"state": "running"}))
+        append_raw(run, measurement(metric="E_emp"))
+        assert store.ingest(ended=False) > 0
+        assert queries.run(store, run.id)["state"] == "running"  # type: ignore[index]
+
+
+def test_the_version_changes_when_rows_are_written_and_at_no_other_time(workspace: Workspace) -> None:
+    finished_run(workspace)
+    with Store(workspace, None) as store:
+        empty = store.version
+        store.ingest()
+        filled = store.version
+        store.ingest()
+        assert empty != filled == store.version
+
+
+def test_memory_is_bounded_and_what_does_not_fit_goes_to_a_folder_of_its_own(workspace: Workspace) -> None:
+    with Store(workspace, None) as store:
+        rows = store.rows("select name, value from duckdb_settings() where name in ('memory_limit', 'temp_directory')")
+        settings = {row["name"]: row["value"] for row in rows}
+    assert settings["memory_limit"].startswith("190.")  # MiB
+    assert not Path(settings["temp_directory"]).exists()
+    assert REPOSITORY not in Path(settings["temp_directory"]).parents

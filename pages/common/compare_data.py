@@ -12,6 +12,7 @@ from pages.common import words
 from pages.common.data import the_store
 from pfd_engine import store_queries, wall_queries
 from pfd_engine.errors import InputError
+from pfd_engine.store_pulled import PULLED
 from pfd_engine.wall_picture import Pixels, decode, distance
 
 MOST_COLUMNS = 64
@@ -107,10 +108,14 @@ class Grid:
 
 def label_of(row: Mapping[str, Any]) -> str:
     """Return what a row of `wall_queries.students_with_images` is called in the list of students."""
-    tail = row["run_id"].rsplit("-", 1)[-1]
-    if row["student"] is not None:
-        return f"{row['student']} · {row['name'] or 'sweep'} · {tail}"
-    return f"{short_label(row)} · {tail}"
+    name = f"{short_label(row)} · {row['name'] or 'sweep'}" if row["student"] is not None else short_label(row)
+    parts = (name, row["run_id"].rsplit("-", 1)[-1], words.source(row["source"]) if is_pulled(row) else "")
+    return " · ".join(part for part in parts if part)
+
+
+def is_pulled(row: Mapping[str, Any]) -> bool:
+    """Whether a row came from others."""
+    return str(row["source"]).startswith(PULLED)
 
 
 def short_label(row: Mapping[str, Any]) -> str:

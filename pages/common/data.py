@@ -55,7 +55,7 @@ def the_store() -> Store:
         opened = _open(root)
     if time.monotonic() - opened.ingested > INGEST_EVERY_SECONDS and opened.lock.acquire(blocking=False):
         try:
-            opened.store.ingest()
+            opened.store.ingest(ended=False)
             opened.ingested = time.monotonic()
         finally:
             opened.lock.release()
@@ -65,7 +65,7 @@ def the_store() -> Store:
 def refresh() -> None:
     """Read what is new in the run folders now, for a run that has ended this moment."""
     root = None if is_demo() else str(Workspace.from_environment().root)
-    _open(root).store.ingest()
+    _open(root).store.ingest(ended=False)
 
 
 def caption_of_source() -> None:
@@ -79,14 +79,8 @@ def caption_of_source() -> None:
 
 
 def latest_results(limit: int) -> list[Summary]:
-    """Return the newest finished evaluations, newest first."""
-    return _summaries(
-        the_store().rows(
-            "select run_id, source, finished, result from runs where result is not null and kind <> 'sweep' "
-            "qualify row_number() over (partition by run_id order by source desc) = 1 order by created desc limit ?",
-            [limit],
-        )
-    )
+    """Return the newest finished evaluations, those of others last."""
+    return _latest(the_store().version, limit)
 
 
 def read_pairs(run_id: str, student: str | None = None) -> list[Pair]:
@@ -152,6 +146,20 @@ def past_runs() -> list[PastRun]:
             flops += (side["calls"] or 0) * model.flops_per_call
         past.append(PastRun(flops, float(timing["seconds"] or 0.0), str(timing["device"] or "")))
     return past
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _latest(version: str, limit: int) -> list[Summary]:
+    from pfd_engine.store_queries import OWN_FIRST
+
+    return _summaries(
+        the_store().rows(
+            "select run_id, source, finished, result from runs where result is not null and kind <> 'sweep' "
+            "qualify row_number() over (partition by run_id order by source desc) = 1 "
+            f"order by {OWN_FIRST}, created desc limit ?",
+            [limit],
+        )
+    )
 
 
 @st.cache_resource(show_spinner=False)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import streamlit as st
 
+from pfd_engine.access import mode
 from pfd_engine.errors import PFDError
 from pfd_engine.workspace import Workspace
 
@@ -34,9 +38,11 @@ SCALING, DYNAMICS, BIAS_VARIANCE, TRADE_OFFS = (
     "pages/trade_offs.py",
 )
 METHODS = "pages/methods.py"
+SHARED = "pages/shared.py"
+EXPLORE = "pages/explore.py"
 COMPARE = "pages/compare.py"
 NAVIGATION = {
-    "Results": ((HOME, "Home"), (RESULT, "Result"), (COMPARE, "Compare")),
+    "Results": ((HOME, "Home"), (RESULT, "Result"), (EXPLORE, "Explore"), (COMPARE, "Compare"), (SHARED, "Shared results")),
     "Findings": ((SCALING, "Scaling"), (DYNAMICS, "Training dynamics"), (BIAS_VARIANCE, "Bias-variance"), (TRADE_OFFS, "Trade-offs")),
     "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (SWEEP, "Sweep"), (RUNS, "Runs")),
     "Models": ((CHECKPOINTS, "Checkpoints"),),
@@ -44,9 +50,12 @@ NAVIGATION = {
 }
 
 
+_spared = 0
+
+
 def is_demo() -> bool:
     """Say whether this server is a read-only demo (`PFD_MODE=demo`): nothing can be launched and there is no workspace."""
-    return os.environ.get("PFD_MODE", "").strip().lower() == "demo"
+    return mode() == "demo"
 
 
 @contextmanager
@@ -67,6 +76,11 @@ def page(title: str) -> Iterator[None]:
                 st.page_link(path, label=label, width="stretch")
         if is_demo():
             st.caption("Read-only demo: published results only.")
+    if mode() == "hosted":
+        from pages.common.access import sign_in
+
+        with st.sidebar, boundary("sign-in"):
+            sign_in()
     st.html(HERE / "copy_link.html", unsafe_allow_javascript=True)
     if not is_demo() and (problem := workspace_problem()):
         st.html(alert(problem))
@@ -76,6 +90,21 @@ def page(title: str) -> Iterator[None]:
             from pages.common.choices import finish
 
             finish()
+    _spare_libraries()
+
+
+def _spare_libraries() -> None:
+    """Take what libraries hold out of garbage collection, whenever more of them have been imported.
+
+    Streamlit collects after every run of a page; looking through half a million objects of libraries takes longer than drawing it.
+    """
+    global _spared
+    if len(sys.modules) > _spared:
+        if not _spared:
+            atexit.register(gc.unfreeze)  # or DuckDB's bindings report as lost what nobody collects at the end
+        _spared = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 def workspace_problem() -> str | None:

@@ -7,6 +7,7 @@ a function beside it makes that frame.
 from pfd_engine.figures.bias_variance import parts, parts_frame
 from pfd_engine.figures.dynamics import bands, bands_frame, dynamics, dynamics_frame
 from pfd_engine.figures.evaluation import convergence, histogram, training_curve
+from pfd_engine.figures.explore import MAX_SERIES, explore, series
 from pfd_engine.figures.methods import trajectories
 from pfd_engine.figures.scaling import scaling, scaling_frame
 from pfd_engine.figures.style import COLORS, CONFIG
@@ -16,16 +17,19 @@ __all__ = [
     "COLORS",
     "CONFIG",
     "COSTS",
+    "MAX_SERIES",
     "bands",
     "bands_frame",
     "convergence",
     "dynamics",
     "dynamics_frame",
+    "explore",
     "histogram",
     "parts",
     "parts_frame",
     "scaling",
     "scaling_frame",
+    "series",
     "trade_offs",
     "training_curve",
     "trajectories",

@@ -1,0 +1,257 @@
+"""The Explore page: table first, everything in the address, a page of rows at most, and one sentence for what a link asks in vain."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from pages.common.layout import EXPLORE, HOME
+from pfd_engine.explore_queries import Selection, rows_query
+from pfd_engine.store import Store
+from pfd_engine.workspace import REPOSITORY, Workspace
+from tests.finding_samples import finished_sweep
+from tests.run_samples import append_raw, finished_run, measurement
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An empty workspace and nothing published."""
+    monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PFD_MODE", raising=False)
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "published.duckdb")
+    yield Workspace(tmp_path / "home")
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A workspace with a sweep and an evaluation; and their run ids."""
+    workspace = Workspace(tmp_path_factory.mktemp("measured"))
+    return workspace, finished_sweep(workspace, "scaling").id, finished_run(workspace).id
+
+
+@pytest.fixture
+def filled(home, measured):
+    shutil.copytree(measured[0].root, home.root)
+    return measured[1:]
+
+
+@pytest.fixture
+def numbers(filled, home):
+    """All numbers of the workspace, as a frame."""
+    with Store(home, None, in_memory=True) as store:
+        store.ingest()
+        return store.frame("select * from measurements")
+
+
+def visit(**query):
+    app = AppTest.from_file(str(REPOSITORY / HOME), default_timeout=60)
+    app.switch_page(EXPLORE)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return checked(app.run())
+
+
+def checked(app):
+    assert not app.exception, app.exception
+    assert not app.error, [error.value for error in app.error]
+    return app
+
+
+def address(app):
+    return {name: value if len(value) > 1 else value[0] for name, value in dict(app.query_params).items()}
+
+
+def warnings(app):
+    return [warning.value.replace("\\", "") for warning in app.warning]
+
+
+def html(app):
+    return "\n".join(element.proto.body for element in app.get("html"))
+
+
+def captions(app):
+    return "\n".join(caption.value.replace("\\", "") for caption in app.caption)
+
+
+def widget(app, kind, name):
+    return getattr(app, kind)(key=f"explore-{name}")
+
+
+def test_an_empty_page_says_where_numbers_come_from(home, monkeypatch):
+    assert "Evaluate" in visit().info[0].value
+    monkeypatch.setenv("PFD_MODE", "demo")
+    assert "Nothing is published" in visit().info[0].value
+
+
+def test_the_table_comes_first_and_holds_one_page(numbers):
+    app = visit()
+    assert len(app.dataframe[0].value) == (numbers["metric"] == "E_gen").sum()
+    everything = visit(metric="all")
+    assert len(everything.dataframe[0].value) == 50
+    assert f"1 to 50 of {len(numbers)} numbers" in captions(everything)
+    kinds = [element.type for element in app.main if element.type in ("arrow_data_frame", "dataframe", "plotly_chart")]
+    assert kinds == [app.dataframe[0].type, "plotly_chart"]
+
+
+def test_the_second_page_holds_the_rest(numbers):
+    pages = range(1, len(numbers) // 50 + 2)
+    shown = pd.concat([visit(metric="all", page=str(page)).dataframe[0].value for page in pages])
+    assert sorted(zip(shown["Student"], shown["Quantity"], strict=True)) == sorted(zip(numbers["student"], numbers["metric"], strict=True))
+
+
+def test_groups_show_the_mean_of_their_numbers(numbers):
+    table = visit(group="size").dataframe[0].value.set_index("Size")
+    groups = numbers[numbers["metric"] == "E_gen"].groupby("size")["value"]
+    for size, mean in groups.mean().items():
+        shown, error = (float(text) for text in table.loc[size, "Mean ± standard error"].split(" ± "))
+        spread = groups.get_group(size).std() / np.sqrt(groups.get_group(size).count())
+        assert shown == pytest.approx(mean, abs=spread / 10)
+        assert error == pytest.approx(spread, rel=0.06)
+        assert table.loc[size, "Numbers"] == groups.get_group(size).count()
+
+
+@pytest.mark.parametrize(("spread", "named"), [("stderr", "mean ± one standard error"), ("range", "smallest to largest"),
+                                               ("quantiles", "5 % to 95 % quantile")])  # fmt: skip
+def test_the_band_is_named_in_the_table_and_below_the_plot(filled, spread, named):
+    app = visit(group="size", spread=spread)
+    assert f"[{named}]" in app.dataframe[0].value
+    assert f"Band: {named}" in captions(app)
+
+
+def test_a_pinned_baseline_sets_every_group_against_it(filled):
+    app = visit(group="size", baseline="mlp-32", relation="ratio")
+    table = app.dataframe[0].value.set_index("Size")
+    assert table.loc["mlp-32", "Ratio to the baseline"].startswith("1.00")
+    assert "Pinned: mlp-32" in captions(app)
+    widget(app, "selectbox", "relation").select("difference")
+    checked(app.run())
+    assert address(app) == {"group": "size", "baseline": "mlp-32"}
+
+
+def test_choices_go_into_the_address_and_a_link_brings_them_back(filled):
+    app = visit(size="mlp-32")
+    assert address(app) == {"size": "mlp-32"}
+    widget(app, "selectbox", "metric").select("E_mem")
+    widget(app, "multiselect", "group").set_value(["size", "num_samples"])
+    widget(app, "text_input", "student").set_value("seed 1")
+    widget(app, "toggle", "log_y").set_value(True)
+    checked(app.run())
+    link = {"metric": "E_mem", "group": ["size", "num_samples"], "size": "mlp-32", "student": "seed 1", "log_y": "yes"}
+    assert address(app) == link
+    again = visit(**link)
+    pd.testing.assert_frame_equal(again.dataframe[0].value, app.dataframe[0].value)
+    assert again.get("plotly_chart")[0].proto.spec == app.get("plotly_chart")[0].proto.spec
+
+
+def test_groups_that_are_given_up_take_their_baseline_along(filled):
+    app = visit(group="size", baseline="mlp-32")
+    widget(app, "multiselect", "group").set_value([])
+    checked(app.run())
+    assert address(app) == {}
+    assert warnings(app) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ({"metric": "<script>alert(1)</script>"}, "metric '<script>alert(1)</script>'"),
+        ({"group": "size; drop table runs"}, "group 'size; drop table runs'"),
+        ({"size": "mlp-7"}, "size 'mlp-7'"),
+        ({"spread": "guess"}, "spread 'guess'"),
+        ({"order": "1; --"}, "order '1; --'"),
+        ({"x": "value"}, "x 'value'"),
+        ({"color": "key"}, "color 'key'"),
+        ({"page": "99"}, "page '99'"),
+        ({"page": "two"}, "page 'two'"),
+        ({"n_from": "-3"}, "n_from = '-3'"),
+        ({"down": "maybe"}, "down = 'maybe'"),
+        ({"student": "x" * 100_000}, "100,000 characters"),
+        ({"item": "sweep-of-nobody|x"}, "item 'sweep-of-nobody|x'"),
+        ({"group": "size", "baseline": "nobody"}, "baseline 'nobody'"),
+        ({"behind": "anything"}, "behind 'anything'"),
+        ({"unheard_of": "1"}, "nothing of 'unheard_of'"),
+    ],
+)
+def test_what_a_link_asks_in_vain_is_told_in_one_sentence_beside_the_page(filled, query, told):
+    app = visit(**query)
+    (warning,) = warnings(app)
+    assert told in warning
+    assert len(app.dataframe) == 1
+    assert len(app.get("plotly_chart")) == 1
+
+
+@pytest.mark.parametrize("text", ["' or 1=1 --", "'); drop table measurements; --", "%", "<b>"])
+def test_a_filter_of_hostile_text_finds_nothing_and_changes_nothing(filled, text):
+    app = visit(student=text, page="2", item="a|b")
+    assert [info.value for info in app.info] == ["No number fits these filters: take one away."]
+    assert warnings(app) == []
+    widget(app, "text_input", "student").set_value("")
+    checked(app.run())
+    assert len(app.dataframe) == 1
+
+
+def test_all_quantities_make_a_table_and_ask_for_one_to_plot(filled):
+    app = visit(metric="all")
+    assert "Choose one quantity" in app.info[0].value
+    assert not app.get("plotly_chart")
+
+
+def test_the_numbers_behind_a_point_of_the_plot_are_listed(numbers):
+    app = visit(behind="point|16|mlp-32|E_gen|pixel|–")
+    rows = numbers.query("metric == 'E_gen' and num_samples == 16 and size == 'mlp-32'")
+    assert sorted(app.dataframe[1].value["Student"]) == sorted(rows["student"])
+    gone = visit(behind="point|17|mlp-32|E_gen|pixel|–")
+    assert "Nothing here lies behind it" in gone.info[0].value
+    grouped = visit(group="size", behind="group|mlp-32|E_gen|pixel|–")
+    assert len(grouped.dataframe[1].value) == (numbers.query("metric == 'E_gen'")["size"] == "mlp-32").sum()
+
+
+def test_a_selected_row_chooses_its_student(filled):
+    from pages.common.choices import Choices
+    from pages.explore import add_items
+
+    choices = Choices("explore")
+    add_items(choices, ["a", "b|c"])([1, 7])
+    add_items(choices, ["a", "b|c"])([0, 1])
+    assert st.session_state[choices.key("item")] == ["b|c", "a"]
+
+
+def test_chosen_students_show_their_wall_and_lead_to_run_finding_and_comparison(filled):
+    sweep, evaluation = filled
+    student = f"{sweep}|mlp-64 N=64 seed 1"
+    app = visit(item=[student, evaluation])
+    assert 'class="wall-cell"' in html(app)
+    links = {link.proto.label: str(link.proto) for link in app.get("page_link")}
+    assert sweep in links["Open its run"]
+    assert sweep in links["See its sweep under Scaling"]
+    assert f"compare?item={sweep}%7Cmlp-64+N%3D64+seed+1&amp;item={evaluation}" in html(app)
+    widget(app, "selectbox", "wall").select(evaluation)
+    checked(app.run())
+    assert address(app) == {"item": [student, evaluation], "wall": evaluation}
+    assert "See its sweep under Scaling" not in [link.proto.label for link in app.get("page_link")]
+
+
+def test_names_of_strangers_are_shown_as_they_stand(home):
+    name = "<img src=x onerror=alert(1)> **bold** | $x$"
+    append_raw(finished_run(home), measurement(student=name, metric="E_gen", size="<i>", num_samples=4))
+    app = visit(group="size", baseline="<i>", item=[], behind="group|<i>|E_gen|pixel|–")
+    assert app.dataframe[1].value["Student"].tolist() == [name]
+    assert "<img" not in html(app)
+    assert "<i>" not in html(app)
+
+
+def test_the_csv_holds_all_pages_of_the_table(numbers):
+    from pages.common.data import the_store
+    from pages.common.explore_data import csv
+
+    selection = Selection((("metric", ("E_gen",)),))
+    data = csv(rows_query(selection, "value", descending=True))().decode()
+    the_store().close()
+    values = [float(line.split(",")[16]) for line in data.splitlines()[1:]]
+    assert values == sorted(numbers.loc[numbers["metric"] == "E_gen", "value"], reverse=True)
