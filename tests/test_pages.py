@@ -28,6 +28,7 @@ PAGES = {
     "Checkpoints": "pages/checkpoints.py",
     "Sweep": "pages/sweep.py",
     "Methods": "pages/methods.py",
+    "Compare": "pages/compare.py",
 }
 TIMEOUT = 30
 
@@ -340,6 +341,7 @@ def test_an_unexpected_error_is_one_sentence_and_its_details_are_logged(page, mo
         "Checkpoints": "pages.common.models.bundled_choices",
         "Sweep": "pages.common.fields.Form.read",
         "Methods": "pfd_engine.gaussian_example.measure",
+        "Compare": "pfd_engine.wall_queries.students_with_images",
     }
     monkeypatch.setattr(targets[page], fail)
     app = visit(page, run="x")
