@@ -160,6 +160,7 @@ def plot(choices: Choices, selection: Selection, spread: str) -> None:
     from pages.common import explore_data as data
     from pages.common import explore_widgets as widgets
     from pages.common import finding_widgets, words
+    from pages.common.exports import exports
     from pages.common.findings import version
     from pages.common.kept import kept
     from pfd_engine import figures
@@ -195,7 +196,7 @@ def plot(choices: Choices, selection: Selection, spread: str) -> None:
     parts += [f"The first {MAX_POINTS:,} points are drawn: filter to see the others."] if len(frame) == MAX_POINTS else []
     st.caption(words.markdown(" ".join(parts)))
     shown = frame.drop(columns=["key", "place"]).rename(columns={"x": x, "color": color if color != NONE else "color"})
-    finding_widgets.csv(shown.loc[:, ~shown.columns.duplicated()], "explore-means")
+    exports(shown.loc[:, ~shown.columns.duplicated()], figure, "explore-means", {}, alt)
 
 
 def behind(choices: Choices, selection: Selection, columns: tuple[str, ...]) -> list[str]:

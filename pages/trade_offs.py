@@ -22,6 +22,7 @@ def show() -> None:
     from pages.common import finding_widgets as widgets
     from pages.common import findings
     from pages.common.choices import Choices
+    from pages.common.exports import exports
     from pages.common.kept import kept
     from pfd_engine import figures
     from pfd_engine.analysis import pareto_front, trade_off_sentence
@@ -59,8 +60,9 @@ def show() -> None:
     left_out = f"{missing} of {len(mine)} results state no number of {figures.COSTS[cost]} and are left out" if missing else ""
     shared_time = "the time of students trained together is shared evenly between them" if cost == "seconds" else ""
     widgets.under_plot(shared(frame), noises(frame), f"{len(frame)} students, each at its last step", shared_time, left_out)
-    widgets.csv(frame, f"trade-offs-{cost}")
+    exports(frame, figure, f"trade-offs-{cost}", {}, f"E_gen against {figures.COSTS[cost]}")
     images(choices, mine)
+    widgets.cite("trade-offs", shared(frame))
 
 
 def choose(choices: Choices, data: list[Any]) -> None:

@@ -271,7 +271,9 @@ def test_hostile_names_and_links_stay_text(home):
         log.append(measurement(student=name, teacher=name), durable=False)
     run.write_status(run.status.model_copy(update={"state": "finished"}))
     lock.release()
-    app = visit(item=f"{run.id}|{name}", find="<script>alert(1)</script>", sort="<b>", noises="<i>", size="1e9", columns="-1", unknown="x" * 10_000)
+    app = visit(
+        item=f"{run.id}|{name}", find="<script>alert(1)</script>", sort="<b>", noises="<i>", size="1e9", columns="-1", unknown="x" * 10_000
+    )
     assert "<img src=x" not in html(app)
     assert "&lt;img src=x" in html(app)
     assert "<i>" not in html(app)

@@ -159,7 +159,7 @@ def test_result_gives_verdict_numbers_wall_provenance_and_command(measured_home)
         assert part in shown, part
     assert shown.count("data:image/png;base64,") == 3 * 24
     assert len(app.get("plotly_chart")) == 2
-    assert len(app.get("download_button")) == 1
+    assert len(app.get("download_button")) == 2
 
 
 def test_result_downloads_exactly_the_distances_that_were_measured(measured_home):

@@ -83,12 +83,15 @@ def plot(
     st.caption(hint)
 
 
-def csv(frame: pd.DataFrame, name: str) -> None:
-    """Offer exactly what a plot draws as CSV."""
-    st.download_button(
-        "Download what is plotted (CSV)", lambda: frame.to_csv(index=False).encode(), file_name=f"{name}.csv", mime="text/csv",
-        on_click="ignore", key=f"csv-{name}",
-    )  # fmt: skip
+def cite(experiment: str, facts: Mapping[str, Any], run_id: str | None = None) -> None:
+    """Draw how to report a finding."""
+    from pages.common.data import the_store
+    from pages.common.exports import citation
+    from pfd_engine import store_queries
+    from pfd_engine.citation import bibtex, methods_of_finding
+
+    run = (store_queries.run(the_store(), run_id) if run_id else None) or {}
+    citation(methods_of_finding(experiment, facts, run), bibtex(run))
 
 
 def student_of(choices: Choices, students: pd.DataFrame) -> Callable[[list[Any]], None]:
