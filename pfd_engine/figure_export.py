@@ -148,16 +148,16 @@ def image(figure: go.Figure, format: str, width: str = "column", seconds: float 
 def _drawn(task: bytes, folder: str, seconds: float) -> bytes:
     """Run the process that draws, within its time; the browser's profile is in `folder` and goes with it."""
     command = [sys.executable, "-c", _CHILD]
-    child = subprocess.Popen(
+    with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
         env=os.environ | {"TMPDIR": folder},
-    )  # fmt: skip
-    try:
-        output, _ = child.communicate(task, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise RunError(f"the browser did not draw the figure within {seconds:g} seconds: try again, or take the HTML file") from None
-    finally:
-        _end(child)
+    ) as child:  # fmt: skip
+        try:
+            output, _ = child.communicate(task, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise RunError(f"the browser did not draw the figure within {seconds:g} seconds: try again, or take the HTML file") from None
+        finally:
+            _end(child)
     if child.returncode != 0 or not output:
         raise RunError("the browser could not draw the figure: take the HTML file, which any browser prints")
     return output
