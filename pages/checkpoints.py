@@ -26,7 +26,7 @@ def checkpoints() -> None:
             f"{why_not()} Looking a model up would ask the Hub for its configuration, and say whether it can be measured: its family, "
             "parameters, noise range and license. On your own machine, this opens the app with the look-up on:"
         )
-        st.code("make run", language="bash")
+        st.code("make run", language="bash", wrap_lines=True)
         return
     field = st.container()
     reference = field.text_input(

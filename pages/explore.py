@@ -40,6 +40,8 @@ def show() -> None:
         return
     choices = Choices("explore")
     selection = widgets.filters(choices, facets, largest_n)
+    if set(facets["source"]) - {"workspace", "published"} and not dict(selection.chosen).get("source"):
+        st.caption("Results of others are left out here until you choose their source.")
     columns, spread = grouping(choices)
     numbers, groups = data.count(selection, columns)
     if not numbers:

@@ -224,7 +224,7 @@ def as_file(config: SweepConfig) -> None:
     if name_of(config) is None:
         st.caption("The command reads this file:")
     with st.expander("The same as a file", type="compact"):
-        st.code(text, language="toml")
+        st.code(text, language="toml", wrap_lines=True)
     st.download_button(f"Download {config.name}.toml", text.encode(), f"{config.name}.toml", "application/toml", on_click="ignore")
 
 

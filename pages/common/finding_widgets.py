@@ -34,7 +34,7 @@ def choose_sweep(choices: Choices, experiment: str) -> Sweep | None:
             else f"No {TITLES[experiment].lower()} sweep has been measured in this workspace yet."
         )
         st.caption("On your own machine, this command trains and measures the students; the page fills while it runs.")
-        st.code(f"python -m pfd_engine {COMMANDS[experiment]}", language="bash")
+        st.code(f"python -m pfd_engine {COMMANDS[experiment]}", language="bash", wrap_lines=True)
         return None
     by_id = {sweep.run_id: sweep for sweep in found}
     labels = {sweep.run_id: _label(sweep) for sweep in found}
