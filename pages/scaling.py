@@ -23,6 +23,7 @@ def show() -> None:
     from pages.common import finding_widgets as widgets
     from pages.common import findings
     from pages.common.choices import Choices
+    from pages.common.exports import exports
     from pages.common.kept import kept
     from pfd_engine import figures
 
@@ -50,10 +51,11 @@ def show() -> None:
         widgets.student_of(choices, found.students),
     )
     widgets.under_plot(found.facts, "bands and intervals: 95 %, over students and noises")
-    widgets.csv(frame, "scaling")
+    exports(frame, figure, "scaling", found.facts | {"run": sweep.run_id}, found.sentence)
     collapse(found)
     crossings(found)
     widgets.student_wall(choices, sweep.run_id, found.students)
+    widgets.cite("scaling", found.facts, sweep.run_id)
 
 
 def controls(choices: Choices, found: Scaling) -> tuple[float, str]:
