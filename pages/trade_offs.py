@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pages.common.choices import Choices
 
 NOTE = "Hollow points do not keep the noise-to-image coupling: their PFD measures coupling and distribution together."
+DRAWN = 600  # more points are a cloud that takes a browser a second to draw
 LABELS = {"network_calls": "Network calls", "parameters": "Parameters", "seconds": "Seconds of training"}
 
 
@@ -49,6 +50,7 @@ def show() -> None:
     if frame.empty:
         st.info(f"No result of this teacher states its {figures.COSTS[cost]}: choose another cost.")
         return
+    known, frame = len(frame), frame[frame["pareto"] | (frame.index < DRAWN)]
     descriptor = str(frame["descriptor"].iloc[0] or "pixel")
     uncoupled = not frame["keeps_coupling"].all()
     if uncoupled:
@@ -56,10 +58,11 @@ def show() -> None:
     unit = "data units" if descriptor == "pixel" else f"{descriptor} units"
     figure = kept(lambda: figures.trade_offs(frame, cost, unit, NOTE.replace(": ", ":<br>") if uncoupled else ""), *key)
     widgets.plot(figure, "trade-offs-plot", f"E_gen against {figures.COSTS[cost]}", lambda data: choose(choices, data))
-    missing = len(mine) - len(frame)
+    missing = len(mine) - known
     left_out = f"{missing} of {len(mine)} results state no number of {figures.COSTS[cost]} and are left out" if missing else ""
+    newest = f"the newest {DRAWN} of {known:,} and the whole front: the Explore page has all" if len(frame) < known else ""
     shared_time = "the time of students trained together is shared evenly between them" if cost == "seconds" else ""
-    widgets.under_plot(shared(frame), noises(frame), f"{len(frame)} students, each at its last step", shared_time, left_out)
+    widgets.under_plot(shared(frame), noises(frame), f"{len(frame)} students, each at its last step", newest, shared_time, left_out)
     exports(frame, figure, f"trade-offs-{cost}", {}, f"E_gen against {figures.COSTS[cost]}")
     images(choices, mine)
     widgets.cite("trade-offs", shared(frame))

@@ -19,7 +19,7 @@ from pfd_engine.errors import InputError
 from pfd_engine.publish import publish
 from pfd_engine.run_events import EventLog
 from pfd_engine.runs import Run, claim_new_run
-from pfd_engine.store import OwnedElsewhere, Store, migrate, read_results
+from pfd_engine.store import OwnedElsewhere, Store, TooLarge, migrate, read_results
 from pfd_engine.store_ingest import upsert
 from pfd_engine.store_schema import MEASUREMENTS, MIGRATIONS, NOISE_DISTANCES
 from pfd_engine.workspace import REPOSITORY, Workspace
@@ -413,3 +413,12 @@ def test_memory_is_bounded_and_what_does_not_fit_goes_to_a_folder_of_its_own(wor
     assert settings["memory_limit"].startswith("190.")  # MiB
     assert not Path(settings["temp_directory"]).exists()
     assert REPOSITORY not in Path(settings["temp_directory"]).parents
+
+
+def test_a_question_too_large_for_the_memory_is_refused_in_one_sentence_and_the_store_goes_on(workspace: Workspace) -> None:
+    finished_run(workspace)
+    with Store(workspace, None) as store:
+        store.ingest()
+        with pytest.raises(TooLarge, match="filter further"):
+            store.rows("select length(list(x)::varchar) as n from (select repeat('a', 1000) as x from range(1000000))")
+        assert count(store, "runs") == 1
