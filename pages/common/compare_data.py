@@ -147,7 +147,7 @@ def read_subjects(rows: Sequence[Mapping[str, Any]]) -> list[Subject]:
     for row, label in zip(rows, labels, strict=True):
         run_id, student = row["run_id"], row["student"]
         kept: dict[int, Kept] = {}
-        for pair in sorted(store_queries.pairs(the_store(), run_id, student), key=lambda pair: pair["group"] != "first"):
+        for pair in sorted(store_queries.pairs(the_store(), run_id, student, first=True), key=lambda pair: pair["group"] != "first"):
             if pair["seed"] not in kept and (images := _kept(pair)) is not None:
                 kept[pair["seed"]] = images
         if labels.count(label) > 1:
