@@ -66,7 +66,7 @@ def numbers(found: BiasVariance) -> None:
     """Draw the table of every size and N."""
     from pages.common import words
 
-    st.subheader("All sizes and N")
+    st.header("All sizes and N")
     st.html(words.table(*parts_table(found.analysis)))
 
 

@@ -54,7 +54,7 @@ def verdicts(found: Dynamics, size: str) -> None:
     """Draw the table of verdicts, with the steps and the moves behind each."""
     from pages.common import words
 
-    st.subheader("Verdict for each N")
+    st.header("Verdict for each N")
     st.html(words.table(*verdicts_table(found.analysis, size)))
     st.caption(NOTES["verdicts"])
 
@@ -68,7 +68,7 @@ def bands(choices: Choices, sweep: Sweep, found: Dynamics, size: str) -> None:
 
     if found.bands.empty:
         return
-    st.subheader("What is learned, or overfitted, when")
+    st.header("What is learned, or overfitted, when")
     values = {str(n): f"N = {n:,}" for n in sorted(found.bands.loc[found.bands["size"] == size, "num_samples"].unique())}
     turning = found.analysis.verdicts.query("size == @size and peak_step.notna()")["num_samples"]
     default = str(turning.iloc[0]) if len(turning) else next(iter(values), None)

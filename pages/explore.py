@@ -168,7 +168,7 @@ def plot(choices: Choices, selection: Selection, spread: str) -> None:
     from pfd_engine import figures
     from pfd_engine.explore_queries import AXES, GROUPS, MAX_POINTS
 
-    st.subheader("Means")
+    st.header("Means")
     left, right = st.columns(2, gap="medium")
     with left:
         x = choices.pick("x", "Horizontal axis", {name: widgets.NAMES[name] for name in AXES}, "num_samples") or "num_samples"
@@ -214,7 +214,7 @@ def behind(choices: Choices, selection: Selection, columns: tuple[str, ...]) -> 
     if kind == "point" and x == "step":
         selection = replace(selection, last=False)
     frame, total = data.behind(selection, by, key)
-    st.subheader(f"Behind the selected {kind}")
+    st.header(f"Behind the selected {kind}")
     if frame.empty:
         st.info("Nothing here lies behind it any more: select another.")
         return []

@@ -122,7 +122,7 @@ def draw(result: Result) -> None:
     if summary.distillation:
         distillation.evaluations(result)
 
-    st.subheader("Same noise, both models")
+    st.header("Same noise, both models")
     if drawn := wall(result.pairs):
         coupled = f" For this student it {summary.note}." if summary.note else ""
         st.caption(f"Each column starts from one noise. Below it: the distance between teacher and student.{coupled}")
@@ -135,7 +135,7 @@ def draw(result: Result) -> None:
     if summary.distillation:
         distillation.training(result)
 
-    st.subheader("Where this comes from")
+    st.header("Where this comes from")
     st.html(provenance.provenance(result))
     if result.config is not None:
         st.caption("The same from the command line")
@@ -186,14 +186,14 @@ def plots(result: Result) -> None:
     note = result.summary.note[:1].upper() + result.summary.note[1:]
     left, right = st.columns(2, gap="medium")
     with left:
-        st.subheader("Enough noises?")
+        st.header("Enough noises?")
         st.caption("The estimate from the first M noises, with its 95 % band.")
         drawn = kept(lambda: convergence(shown), *key, "convergence of")
         figure = kept(lambda: figures.convergence(drawn, unit, note), *key, "convergence")
         st.plotly_chart(figure, key="convergence", config=figures.CONFIG)
         exports(drawn, figure, f"{result.summary.run_id}-convergence", facts, "The estimate from the first M noises, with its 95 % band")
     with right:
-        st.subheader("Spread over noises")
+        st.header("Spread over noises")
         st.caption("How far apart the two end points are, noise by noise; dashed: the root mean square over all noises.")
         figure = kept(lambda: figures.histogram(shown, estimates, unit, note), *key, "histogram")
         st.plotly_chart(figure, key="histogram", config=figures.CONFIG)

@@ -82,7 +82,7 @@ def collapse(found: Scaling) -> None:
     """Say what exponent was fitted, and how well the curves collapse with it and with the paper's."""
     from pages.common import words
 
-    st.subheader("Do the curves of all sizes fall onto one another?")
+    st.header("Do the curves of all sizes fall onto one another?")
     if (table := collapse_table(found.analysis)) is None:
         st.info("An exponent needs at least two sizes whose curves cross.")
         return
@@ -94,7 +94,7 @@ def crossings(found: Scaling) -> None:
     """Draw the table of N*."""
     from pages.common import words
 
-    st.subheader("Where E_mem and E_gen cross")
+    st.header("Where E_mem and E_gen cross")
     st.html(words.table(*crossings_table(found.analysis)))
     st.caption(NOTES["crossings"])
 

@@ -45,7 +45,7 @@ def pull_form(choices: Choices) -> None:
     from pages.common.words import markdown
     from pfd_engine.errors import PFDError
 
-    st.subheader("Pull")
+    st.header("Pull")
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     with left:
         reference = choices.text(
@@ -166,7 +166,7 @@ def publish_form(choices: Choices) -> None:
     from pages.common.data import the_store
     from pfd_engine.share import may_upload
 
-    st.subheader("Publish")
+    st.header("Publish")
     rows = the_store().rows(
         "select run_id, kind, teacher, student, config, finished from runs where state = 'finished' and source = 'workspace' "
         "order by created desc nulls last limit ?",

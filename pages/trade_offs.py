@@ -77,7 +77,7 @@ def images(choices: Choices, frame: pd.DataFrame) -> None:
     """Let the visitor choose a student, and draw its wall."""
     from pages.common.finding_widgets import draw_wall
 
-    st.subheader("The images behind a point")
+    st.header("The images behind a point")
     names = dict(zip(frame["key"].astype(str), frame["name"].astype(str), strict=True))
     chosen = choices.pick(
         "student", "Student", names, None, index=None, placeholder="Select a point above, or choose a student here", width=420

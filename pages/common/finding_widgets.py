@@ -108,7 +108,7 @@ def student_of(choices: Choices, students: pd.DataFrame) -> Callable[[list[Any]]
 
 def student_wall(choices: Choices, run_id: str, students: pd.DataFrame) -> None:
     """Let the visitor choose a student, here or by a point of a plot, and draw its same-noise wall with a link to its run."""
-    st.subheader("The images behind a point")
+    st.header("The images behind a point")
     names = {name: name for name in students["student"]}
     chosen = choices.pick(
         "student", "Student", names, None, index=None, placeholder="Select a point above, or choose a student here", width=420
@@ -161,7 +161,7 @@ def sweep_result(experiment: str, sweep: Sweep) -> None:
     ]
     if pulled := sweep.is_pulled and words.source(sweep.source):
         rows.insert(0, ("Source", pulled))
-    st.subheader("Where this comes from")
+    st.header("Where this comes from")
     st.html(words.facts(rows))
     if run.get("command"):
         st.caption("The same from the command line")
