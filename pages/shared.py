@@ -28,7 +28,7 @@ def shared() -> None:
     st.title("Shared results")
     if mode() != "local":  # a server for others must not lend them its token, its disk or its network
         st.info("This server neither pulls nor publishes. On your own machine, the app and these commands do.")
-        st.code("python -m pfd_engine pull owner/name\npython -m pfd_engine publish owner/name --all", language="bash")
+        st.code("python -m pfd_engine pull owner/name\npython -m pfd_engine publish owner/name --all", language="bash", wrap_lines=True)
         return
     st.caption(
         "Results of others, opened beside your own: checked before they are shown, marked with their source, never mixed with yours."
@@ -45,7 +45,7 @@ def pull_form(choices: Choices) -> None:
     from pages.common.words import markdown
     from pfd_engine.errors import PFDError
 
-    st.subheader("Pull")
+    st.header("Pull")
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     with left:
         reference = choices.text(
@@ -166,7 +166,7 @@ def publish_form(choices: Choices) -> None:
     from pages.common.data import the_store
     from pfd_engine.share import may_upload
 
-    st.subheader("Publish")
+    st.header("Publish")
     rows = the_store().rows(
         "select run_id, kind, teacher, student, config, finished from runs where state = 'finished' and source = 'workspace' "
         "order by created desc nulls last limit ?",
