@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: run test lint e2e bench soak demo lock assets results clean
+.PHONY: run test lint e2e bench soak demo space lock assets results clean
 .DELETE_ON_ERROR:
 
 run: .venv/installed
@@ -29,8 +29,16 @@ bench: .venv/installed-dev
 soak: .venv/installed-dev
 	$(BIN)/python -m tests.soak_sweeps
 
+# What the Dockerfile runs, without Docker; `space` assembles the folder that a Hugging Face Docker Space is made of (docs/hosting.md).
 demo: .venv-demo/installed
-	PFD_MODE=demo .venv-demo/bin/streamlit run app.py --server.address 127.0.0.1 --server.port $(PORT)
+	.venv-demo/bin/python -m pfd_engine.serve demo --port $(PORT)
+
+SPACE ?= build/space
+space:
+	rm -rf $(SPACE) && mkdir -p $(SPACE)
+	git archive HEAD Dockerfile .dockerignore .streamlit LICENSE app.py pages pfd_engine requirements-demo.txt results.duckdb | tar -x -C $(SPACE)
+	find $(SPACE) -name '*.safetensors' -delete
+	cp space/README.md $(SPACE)/README.md
 
 # The bundled checkpoints trained anew, and the shipped results measured anew (about two hours on two cores).
 assets: .venv/installed
@@ -87,4 +95,4 @@ debian:
 	fi
 
 clean:
-	rm -rf .venv .venv-hub .venv-demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build .venv .venv-hub .venv-demo .pytest_cache .mypy_cache .ruff_cache

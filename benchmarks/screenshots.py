@@ -12,7 +12,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.browser import DRAWN, chromium, serve
-from benchmarks.workspaces import measured_workspace
+from benchmarks.workspaces import measured_workspace, pull_results_of_others
 
 WIDTHS, SCHEMES = (1440, 390), ("light", "dark")
 
@@ -52,6 +52,8 @@ def main() -> int:
         if base is None:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             run_id = measured_workspace(home)
+            if not options.only or "shared" in options.only:
+                pull_results_of_others(home)
             base = stack.enter_context(serve(environment={"PFD_HOME": str(home)}))
         browser = stack.enter_context(chromium())
         teacher, student = "./pfd_engine/assets/digits-teacher", "./pfd_engine/assets/digits-student-memorizes"
@@ -70,6 +72,7 @@ def main() -> int:
             "result": f"result?run={run_id}",
             "methods": "methods",
             "checkpoints": f"checkpoints?reference={student}",
+            "shared": f"shared?repository=owner%2Fname&runs={run_id}",
         }
         for name, path in pages.items():
             if options.only and name not in options.only:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from benchmarks.browser import REPOSITORY
@@ -24,3 +25,14 @@ def measured_workspace(home: Path, noises: int = 512) -> str:
         )  # fmt: skip
         run_id = json.loads(answer.stdout)["run_id"]
     return run_id
+
+
+def pull_results_of_others(home: Path) -> None:
+    """Pull what another workspace measured and published as a folder."""
+    with tempfile.TemporaryDirectory() as other:
+        theirs, folder = Path(other) / "theirs", Path(other) / "digits-results"
+        measured_workspace(theirs, 256)
+        command = [sys.executable, "-m", "pfd_engine"]
+        for place, words in ((theirs, ["publish", "--all", "--output", str(folder)]), (home, ["pull", str(folder)])):
+            environment = os.environ | {"PFD_HOME": str(place)}
+            subprocess.run([*command, *words], cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, check=True)

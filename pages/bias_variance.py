@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.common.layout import page
+from pfd_engine.finding_tables import NOTES, parts_table
 
 if TYPE_CHECKING:
     from pages.common.choices import Choices
@@ -40,10 +41,7 @@ def show() -> None:
         sizes = {str(size): str(size) for size in table["size"].unique()}
         size = choices.pick("size", "Against N, for", sizes, next(reversed(sizes)))
         panel(choices, sweep, found, "num_samples", size or next(reversed(sizes)))
-    st.caption(
-        "Bias² is how far the mean of the students lies from the teacher, variance how far they lie from their mean; together they are "
-        "E_gen² exactly. Bias² is estimated without bias and can come out slightly below 0."
-    )
+    st.caption(NOTES["parts"])
     widgets.under_plot(found.facts, "intervals: 95 %, over the students")
     numbers(found)
     widgets.student_wall(choices, sweep.run_id, found.students)
@@ -66,13 +64,8 @@ def numbers(found: BiasVariance) -> None:
     """Draw the table of every size and N."""
     from pages.common import words
 
-    rows = []
-    for row in found.analysis.table.to_dict("records"):
-        parts = [words.with_interval(row[part], row[f"{part}_low"], row[f"{part}_high"]) for part in ("bias2", "variance", "E_gen2")]
-        share = f"{100 * row['share']:.0f} % [{100 * row['share_low']:.0f}, {100 * row['share_high']:.0f}]"
-        rows.append([str(row["size"]), f"{row['num_samples']:,}", *parts, share, str(row["dominates"])])
     st.subheader("All sizes and N")
-    st.html(words.table(["size", "N", "bias²", "variance", "E_gen²", "variance's share", "larger part"], rows))
+    st.html(words.table(*parts_table(found.analysis)))
 
 
 with page("Bias-variance"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.common import words
-from pages.common.layout import EVALUATE, alert, is_demo, page
+from pages.common.layout import EVALUATE, alert, page
 
 if TYPE_CHECKING:
     from pfd_engine.checkpoint_info import CheckpointInfo
@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 def checkpoints() -> None:
     """Draw the page."""
+    from pages.common.access import may_look_at, may_use, why_not
     from pages.common.models import bundled_choices, inspect_checkpoint
     from pfd_engine.errors import InputError
 
     st.title("Checkpoints")
-    if not is_demo():
-        st.caption("Look a model up before you use it. Only its configuration and file headers are read.")
-    if is_demo():
+    st.caption("Look a model up before you use it. Only its configuration and file headers are read.")
+    if not may_use():
         st.info(
-            "This is a read-only demo, which does not contact the Hub. On your own machine, `make run` opens this page with the look-up on."
+            f"{why_not()} Looking a model up would ask the Hub for its configuration, and say whether it can be measured: its family, "
+            "parameters, noise range and license. On your own machine, this opens the app with the look-up on:"
         )
+        st.code("make run", language="bash", wrap_lines=True)
         return
     field = st.container()
     reference = field.text_input(
@@ -33,6 +35,9 @@ def checkpoints() -> None:
     bundled_choices("reference")
     if not reference:
         st.info("Type a reference above, for example a diffusion model repository on the Hub, or pick a bundled model.")
+        return
+    if not may_look_at(reference):
+        field.html(alert("this server looks no folders up for visitors: name a repository on the Hub as owner/name"))
         return
     try:
         with st.spinner("Looking it up…"):

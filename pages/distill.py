@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import is_demo, page
+from pages.common.layout import page
 
 if TYPE_CHECKING:
     from pages.common.fields import Slot
@@ -88,17 +88,17 @@ def read(drawn: dict[str, Slot]) -> DistillConfig:
 def cost(config: DistillConfig) -> None:
     """Look the teacher up and show what the distillation costs; raises InputError for what cannot start."""
     from pages.common import words
+    from pages.common.access import check_request, may_use
     from pages.common.checks import check_distillation
     from pages.common.models import inspect_role, model_of
     from pfd_engine.distill.cost import estimate
     from pfd_engine.distill.ladders import find_rung
-    from pfd_engine.hub import check_folders
 
-    if is_demo():
+    if not may_use():
         rung = find_rung(config.size)
         st.html(words.facts([("Student", f"{words.parameters(rung.parameters)} parameters"), ("Images seen", f"{images_seen(config):,}")]))
         return
-    check_folders(config)
+    check_request(config)
     with st.spinner("Looking the teacher up…"):
         info = inspect_role("teacher", config.teacher)
     check_distillation(config, info)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from pages.common.layout import page
+from pfd_engine.finding_tables import NOTES, verdicts_table
 
 if TYPE_CHECKING:
     from pages.common.choices import Choices
     from pages.common.findings import Dynamics, Sweep
-
-MOVES = (("fall", "first fall"), ("rise", "rise"), ("second_fall", "second fall"))
 
 
 def show() -> None:
@@ -53,21 +52,9 @@ def verdicts(found: Dynamics, size: str) -> None:
     """Draw the table of verdicts, with the steps and the moves behind each."""
     from pages.common import words
 
-    rows = []
-    for row in found.analysis.verdicts.to_dict("records"):
-        if row["size"] == size:
-            steps = [_step(row[name]) for name in ("dip_step", "peak_step", "second_dip_step")]
-            moves = [_move(row[m], row[f"{m}_low"], row[f"{m}_high"]) for m, _ in MOVES]
-            students = f"{row['seeds']}" + (f" ({row['left_out']} left out)" if row["left_out"] else "")
-            rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *steps, *moves, students])
     st.subheader("Verdict for each N")
-    headings = ["N", "verdict", "dip at step", "peak at step", "second dip at step", *(f"{name} of E_gen" for _, name in MOVES), "students"]
-    st.html(words.table(headings, rows))
-    st.caption(
-        "Steps are chosen on some students and noises and the moves measured on the others, so that a flat curve shows one with 2.5 % "
-        "probability; a move counts where its 95 % interval excludes 0. A verdict needs all its moves in one order at every choice of "
-        "steps, so that moves which each exclude 0 may still be undetermined together. A peak or dip at the last step may go on."
-    )
+    st.html(words.table(*verdicts_table(found.analysis, size)))
+    st.caption(NOTES["verdicts"])
 
 
 def bands(choices: Choices, sweep: Sweep, found: Dynamics, size: str) -> None:
@@ -89,24 +76,9 @@ def bands(choices: Choices, sweep: Sweep, found: Dynamics, size: str) -> None:
     on_point = widgets.student_of(choices, found.students)
     figure = kept(lambda: figures.bands(frame), "bands", sweep.run_id, sweep.stamp, size, chosen)
     widgets.plot(figure, "bands-plot", f"E_gen squared along training by bands of principal components, N = {chosen}", on_point)
-    st.caption(
-        "The squared error in bands of the principal components of the teacher's samples, leading components at the bottom; the bands add "
-        "up to E_gen² exactly."
-    )
+    st.caption(NOTES["bands"])
     widgets.under_plot(found.facts)
     widgets.csv(frame, f"bands-{size}-{chosen}")
-
-
-def _move(value: float, low: float, high: float) -> str:
-    from pages.common import words
-
-    if value != value:
-        return "–"
-    return "none found" if low == high == value or abs(value) < 5e-4 else words.with_interval(value, low, high)
-
-
-def _step(value: Any) -> str:
-    return "–" if value is None or value != value or str(value) == "<NA>" else f"{int(value):,}"
 
 
 with page("Training dynamics"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.common.layout import is_demo, page
+from pages.common.layout import page
 
 if TYPE_CHECKING:
     from pages.common.fields import Slot
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 def evaluate() -> None:
     """Draw the page."""
+    from pages.common.access import may_use
     from pages.common.forms import EVALUATE_FORM, show_form
 
     st.title("Evaluate")
     st.caption("Measure the probability flow distance between a teacher and a student, from the same noises through both.")
-    shown = "Network calls appear" if is_demo() else "Network calls and time appear"
+    shown = "Network calls and time appear" if may_use() else "Network calls appear"
     show_form(EVALUATE_FORM, fields, read, cost, f"{shown} here once teacher, student and numbers are in order.")
 
 
@@ -122,14 +123,17 @@ def read(drawn: dict[str, Slot]) -> EvaluateConfig:
 
 def cost(config: EvaluateConfig) -> None:
     """Look everything up and show network calls and time; raises InputError for what cannot be measured."""
+    from pages.common.access import check_request, may_use
     from pages.common.checks import check_descriptor
     from pages.common.models import inspect_role, look_up_training_set
-    from pfd_engine.hub import check_folders
 
-    check_folders(config)
+    if not may_use():
+        cost_rows(config)
+        return
+    check_request(config)
     check_descriptor(config)
     cost_rows(config)
-    if config.training_set and not is_demo():
+    if config.training_set:
         shape = inspect_role("student", config.student).shape
         look_up_training_set(config.training_set, None if shape is None else tuple(shape))
 
@@ -137,6 +141,7 @@ def cost(config: EvaluateConfig) -> None:
 def cost_rows(config: EvaluateConfig) -> None:
     """Look both checkpoints up and show network calls and time; raises InputError for a pair that cannot be measured."""
     from pages.common import words
+    from pages.common.access import may_use
     from pages.common.checks import check_device, check_models
     from pages.common.models import inspect_role, model_of
     from pfd_engine.cost import estimate
@@ -144,7 +149,8 @@ def cost_rows(config: EvaluateConfig) -> None:
 
     problem: InputError | None = None
     teacher = student = None
-    if not is_demo():
+    looked_up = may_use()
+    if looked_up:
         with st.spinner("Looking the models up…"):
             try:
                 infos = {role: inspect_role(role, getattr(config, role)) for role in ("teacher", "student")}
@@ -154,7 +160,7 @@ def cost_rows(config: EvaluateConfig) -> None:
             except InputError as error:
                 problem = error
     past: list[Any] = []
-    if not is_demo():
+    if looked_up:
         from pages.common.data import past_runs
 
         past = past_runs()
@@ -165,11 +171,11 @@ def cost_rows(config: EvaluateConfig) -> None:
         ("Student", f"{words.count(cost.student_calls, 'network call')} a noise"),
         ("Together", words.count(cost.total_calls, "network call")),
     ]
-    if not is_demo():
+    if looked_up:
         descriptor = "" if config.descriptor == "pixel" else ", plus the descriptor network"
         rows.append(("Time", "–" if cost.seconds is None else f"about {words.duration(cost.seconds)}{descriptor}"))
     st.html(words.facts(rows))
-    if not is_demo():
+    if looked_up:
         basis = cost.basis[:1].upper() + cost.basis[1:].rstrip(".")
         st.caption(f"{basis}. What was measured before with the same model and noises is reused.")
     if problem is not None:

@@ -110,7 +110,7 @@ def draw(result: Result) -> None:
 
     summary = result.summary
     st.title("Result")
-    apart = words.markdown(summary.apart)
+    apart = words.markdown(" · ".join(part for part in (summary.apart, words.source(summary.source)) if part))
     st.markdown(f"**{results.title(summary)}**" + (f"  \n:small[:gray[{apart}]]" if apart else ""))
     if sentence := results.verdict_html(result):
         st.html(sentence)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from pages.common.layout import EVALUATE, RESULT, alert, boundary, is_demo, live, page
+from pfd_engine.errors import InputError
 
 if TYPE_CHECKING:
     from pfd_engine.runs import Run, Status
@@ -19,7 +21,12 @@ def runs() -> None:
     """Draw the page."""
     st.title("Runs")
     if is_demo():
-        st.info("This is a read-only demo: nothing runs here. Open a result from Home, or run the app on your own machine with `make run`.")
+        st.info(
+            "This is a read-only demo, where nothing runs. Here the runs of a workspace would stand, queued, running and done, with their "
+            "progress, log and command. On your own machine, the first command opens the app; the second works on queued runs without it."
+        )
+        st.code("make run\npython -m pfd_engine worker", language="bash", wrap_lines=True)
+        st.page_link(RESULT, label="Published results")
         return
     table()
 
@@ -62,37 +69,51 @@ def card(run: Run) -> None:
         st.html(alert(status.message))
     with st.container(horizontal=True, vertical_alignment="center"):
         actions(run, status)
-    with st.expander("Command and log", type="compact", key=f"more-{run.id}"):
+    with st.expander("Command and log" if mine(run) else "Command", type="compact", key=f"more-{run.id}"):
         details(run)
 
 
 def actions(run: Run, status: Status) -> None:
-    """Draw the buttons that fit the state of a run."""
+    """Draw the buttons that fit the state of a run, those that change it for the one who launched it."""
+    from pfd_engine import launching
+
     if status.state == "finished":
         st.page_link(RESULT, label="Open the result", query_params={"run": run.id})
     elif status.state in ("queued", "running"):
         st.page_link(RESULT, label="Watch", query_params={"run": run.id})
-        if st.button("Cancel", key=f"cancel-{run.id}", disabled=run.cancel_requested):
-            run.cancel()
-            st.rerun(scope="fragment")
+        if mine(run) and st.button("Cancel", key=f"cancel-{run.id}", disabled=run.cancel_requested):
+            change(launching.cancel, run)
     elif readable(run):
-        if st.button("Try again", key=f"retry-{run.id}"):
-            from pfd_engine.runs import retry
-            from pfd_engine.worker import ensure_worker
-
-            retry(run)
-            ensure_worker(run.workspace)
-            st.rerun(scope="fragment")
+        if mine(run) and st.button("Try again", key=f"retry-{run.id}"):
+            change(launching.try_again, run)
         from pages.common.forms import form_link
 
         page, fields = form_link(run.config_values)
         st.page_link(page, label="Change it", query_params=fields)
 
 
+def mine(run: Run) -> bool:
+    """Whether this visitor may change a run."""
+    from pages.common.access import visitor
+    from pfd_engine.access import Policy, may_change
+
+    return may_change(Policy.from_environment(), visitor(), run.owner)
+
+
+def change(action: Callable[[Run, str | None], None], run: Run) -> None:
+    """Do something to a run on behalf of this visitor, which is asked and noted anew, and draw the runs again."""
+    from pages.common.access import visitor
+
+    try:
+        action(run, visitor())
+    except InputError as error:
+        st.html(alert(str(error)))
+        return
+    st.rerun(scope="fragment")
+
+
 def readable(run: Run) -> bool:
     """Whether the configuration of a run can be read, so that it can be tried again."""
-    from pfd_engine.errors import InputError
-
     try:
         run.config  # noqa: B018  reading is the check
     except InputError:
@@ -104,13 +125,13 @@ def details(run: Run) -> None:
     """Draw the equal command line and the end of the log."""
     from html import escape
 
-    from pfd_engine.errors import InputError
-
     st.caption(f"Run {run.id}")
     try:
         st.code(run.config.command(), language="bash", wrap_lines=True)
     except InputError as error:
         st.html(alert(str(error)))
+    if not mine(run):
+        return
     log = run.log_tail(30)
     st.html(f'<pre class="log">{escape(log)}</pre>' if log.strip() else "<small>The log is empty.</small>")
 

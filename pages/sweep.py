@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import is_demo, page
+from pages.common.layout import page
 
 if TYPE_CHECKING:
     from pages.common.fields import Cell, Slot
@@ -178,15 +178,16 @@ def read(drawn: dict[str, Slot]) -> SweepConfig:
 def cost(config: SweepConfig) -> None:
     """Show what the sweep costs; raises InputError for what cannot start."""
     from pages.common import words
+    from pages.common.access import may_use
 
     counted = f"{words.count(len(config.sizes), 'size')} × {len(config.num_samples)} N × {words.count(len(config.seeds), 'seed')}"
     rows = [("Students", f"{config.num_students:,}: {counted}"), ("Training", f"{config.num_students * config.steps:,} steps in all")]
     try:
-        if not is_demo():
+        if may_use():
             rows += priced(config)
     finally:
         st.html(words.facts(rows))
-    if not is_demo():
+    if may_use():
         st.caption(
             "A rough guess for this machine with nothing else to do. One that was stopped goes on where it was: Try again on the Runs page."
         )
@@ -195,12 +196,12 @@ def cost(config: SweepConfig) -> None:
 def priced(config: SweepConfig) -> list[tuple[str, str]]:
     """Look the teacher up and return what the sweep costs on this machine; raises InputError for what cannot start."""
     from pages.common import words
+    from pages.common.access import check_request
     from pages.common.checks import check_device, shows_cuda
     from pages.common.models import inspect_role
     from pfd_engine.experiments.cost import of_teacher
-    from pfd_engine.hub import check_folders
 
-    check_folders(config)
+    check_request(config)
     check_device(config.device)
     with st.spinner("Looking the teacher up…"):
         info = inspect_role("teacher", config.teacher)
@@ -223,7 +224,7 @@ def as_file(config: SweepConfig) -> None:
     if name_of(config) is None:
         st.caption("The command reads this file:")
     with st.expander("The same as a file", type="compact"):
-        st.code(text, language="toml")
+        st.code(text, language="toml", wrap_lines=True)
     st.download_button(f"Download {config.name}.toml", text.encode(), f"{config.name}.toml", "application/toml", on_click="ignore")
 
 

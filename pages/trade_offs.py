@@ -108,7 +108,7 @@ def empty() -> None:
         return
     st.info("There is no result yet. Measure a pair on the Evaluate page, distil a student, or run a sweep; every student appears here.")
     st.page_link(EVALUATE, label="Go to Evaluate")
-    st.code("python -m pfd_engine sweep scaling", language="bash")
+    st.code("python -m pfd_engine sweep scaling", language="bash", wrap_lines=True)
 
 
 with page("Trade-offs"):

@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 
 from pfd_engine.cli_distill import add_distill_options, describe_distillation, distill_config
 from pfd_engine.cli_push import add_push_options, push
+from pfd_engine.cli_share import add_publish_options, add_pull_options, pull
+from pfd_engine.cli_share import publish as share
 from pfd_engine.cli_sweep import add_sweep_options, print_cost, print_students
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.descriptors import descriptor_names
@@ -81,6 +83,10 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     add_sweep_options(command("sweep", _sweep, text))
     add_push_options(command("push", push, "Put a student on the Hugging Face Hub, with its model card."))
 
+    text = "Publish finished runs as a dataset repository on the Hub, or as a folder."
+    add_publish_options(command("publish", lambda options: share(options, _open_results), text))
+    add_pull_options(command("pull", pull, "Open published results of others beside your own."))
+
     worker = command("worker", _worker, "Execute queued runs, each in a process of its own, until stopped.")
     worker.add_argument("--drain", action="store_true", help="stop when nothing is queued or running")
     if words[:1] == ["run"]:  # no command for people: neither the help nor a message names it
@@ -104,6 +110,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     which.add_argument("--run", dest="run_ids", action="append", metavar="ID", help="a run to publish; may be given again")
     which.add_argument("--all", action="store_true", help="publish every finished run of this workspace")
     publish.add_argument("--output", type=Path, default=PUBLISHED_DATABASE, metavar="FILE", help="the file to rewrite")
+
+    site = command("export-site", _export_site, "Write the finding pages as plain HTML that needs no server and no network.")
+    site.add_argument("folder", type=Path, metavar="FOLDER", help="a folder that is new, empty or an earlier snapshot")
+    site.add_argument(
+        "--run", dest="run_ids", action="append", metavar="ID", help="a run to show; may be given again; None: what Home shows"
+    )
 
     doctor = command("doctor", _doctor, "Say what is installed and whether the device, the Hub and the workspace are sound.")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
@@ -282,6 +294,17 @@ def _publish(options: argparse.Namespace) -> int:
     with _open_results() as store:
         counts = publish(store, None if options.all else options.run_ids, options.output)
     print(f"{options.output}: " + ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()))
+    return OK
+
+
+def _export_site(options: argparse.Namespace) -> int:
+    from pfd_engine.site.export import check_folder, export_site
+
+    check_folder(options.folder.absolute())
+    with _open_results() as store:
+        _check_runs(store, options.run_ids or ())
+        pages = export_site(store, options.folder, options.run_ids)
+    print(options.folder / pages[0])
     return OK
 
 

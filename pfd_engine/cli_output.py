@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
-SHORT_PHASES = ("load", "download", "training set", "images")
+SHORT_PHASES = ("load", "download", "training set", "images", "bundle", "check", "upload")
 
 
 class ProgressBar:

@@ -19,11 +19,13 @@ from huggingface_hub.file_download import HfFileMetadata, http_get, repo_folder_
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 from tqdm import tqdm
 
+from pfd_engine.access import mode
 from pfd_engine.checkpoint_files import CheckpointError, Layout
 from pfd_engine.errors import InputError
-from pfd_engine.hub_errors import TIMEOUT_SECONDS, NoNetwork, endpoint, named, sentences
+from pfd_engine.hub_errors import TIMEOUT_SECONDS, NoNetwork, endpoint, named, sentences, token
 from pfd_engine.references import HubReference
 from pfd_engine.snapshots import Report, Snapshot, file_sha256, select
+from pfd_engine.workspace import Workspace
 
 LISTINGS = "pfd-listings"
 _SHA = re.compile(r"[0-9a-f]{40}")
@@ -40,7 +42,13 @@ class Listing:
 
 
 def cache_folder() -> Path:
-    """Return the Hub's cache, read from `HF_HUB_CACHE` and `HF_HOME` at each call."""
+    """Return the Hub's cache, read from `HF_HUB_CACHE` and `HF_HOME` at each call.
+
+    A server for others has one of its own in its workspace: the host's may hold private repositories, which would be served from it
+    while the Hub cannot be reached.
+    """
+    if mode() != "local":
+        return Workspace.from_environment().root / "hub"
     home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
 
@@ -75,7 +83,7 @@ def read_start(snapshot: Snapshot, name: str, needed: Callable[[bytes], int]) ->
     try:
         with sentences(reference, snapshot.repo_type):
             url = hf_hub_url(reference.repository, name, repo_type=snapshot.repo_type, revision=snapshot.revision, endpoint=endpoint())
-            metadata = get_hf_file_metadata(url, timeout=TIMEOUT_SECONDS, endpoint=endpoint(), headers=build_hf_headers())
+            metadata = get_hf_file_metadata(url, token=token(), timeout=TIMEOUT_SECONDS, endpoint=endpoint())
             with get_session().stream("GET", metadata.location, headers=_headers_for(metadata.location)) as response:
                 hf_raise_for_status(response)
                 for chunk in response.iter_bytes(2**16):
@@ -101,7 +109,7 @@ def _ask(reference: HubReference, repo_type: str) -> Listing:
     """Ask the Hub which commit is meant and what is in it."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON") or constants.is_offline_mode():
         raise NoNetwork
-    api = HfApi(endpoint=endpoint())
+    api = HfApi(endpoint=endpoint(), token=token())
     info: Any = api.repo_info(reference.repository, revision=reference.revision, repo_type=repo_type, timeout=TIMEOUT_SECONDS)
     names = tuple(sibling.rfilename for sibling in info.siblings or [] if _is_inside(sibling.rfilename))
     card = getattr(info, "card_data", None)
@@ -124,10 +132,7 @@ def _download(
     snapshot = storage / "snapshots" / sha
     missing = [name for name in files if not (snapshot / name).exists()]
     urls = {name: hf_hub_url(reference.repository, name, repo_type=repo_type, revision=sha, endpoint=endpoint()) for name in missing}
-    remote = {
-        name: get_hf_file_metadata(url, timeout=TIMEOUT_SECONDS, endpoint=endpoint(), headers=build_hf_headers())
-        for name, url in urls.items()
-    }
+    remote = {name: get_hf_file_metadata(url, token=token(), timeout=TIMEOUT_SECONDS, endpoint=endpoint()) for name, url in urls.items()}
     total = sum(metadata.size or 0 for metadata in remote.values())
     if total > max_bytes:
         raise InputError(
@@ -187,7 +192,7 @@ def _download_blob(metadata: HfFileMetadata, storage: Path, progress: type[tqdm]
 def _headers_for(location: str) -> dict[str, str]:
     """Return request headers; the token goes to the Hub itself only, never to the storage host it redirects to."""
     same_host = urlsplit(location).netloc == urlsplit(endpoint()).netloc
-    return build_hf_headers(token=None if same_host else False)
+    return build_hf_headers(token=token() if same_host else False)
 
 
 def _link(blob: Path, pointer: Path) -> None:

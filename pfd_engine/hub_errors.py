@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from pfd_engine.access import mode
 from pfd_engine.errors import InputError
 from pfd_engine.references import HubReference
 
@@ -36,6 +37,11 @@ def endpoint() -> str:
 def named(reference: HubReference) -> str:
     """Return the reference as the user wrote it."""
     return reference.repository + (f"@{reference.revision}" if reference.revision else "")
+
+
+def token() -> bool | None:
+    """Return what requests to the Hub take as `token`: False on a server for others, which lends nobody its own account."""
+    return None if mode() == "local" else False
 
 
 @contextmanager
@@ -76,7 +82,7 @@ def sentences(reference: HubReference, repo_type: str) -> Iterator[None]:
 
 def _exists(repository: str, repo_type: str) -> bool:
     try:
-        HfApi(endpoint=endpoint()).repo_info(repository, repo_type=repo_type, timeout=TIMEOUT_SECONDS)
+        HfApi(endpoint=endpoint(), token=token()).repo_info(repository, repo_type=repo_type, timeout=TIMEOUT_SECONDS)
     except (HTTPError, OSError):
         return False
     return True

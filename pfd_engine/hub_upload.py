@@ -1,9 +1,9 @@
-"""A student's folder on its way to the Hub: checked here, then its own four files and nothing else. No token gets into a message."""
+"""A folder on its way to the Hub: a student's own four files and nothing else, or a bundle of results. No token gets into a message."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -42,20 +42,35 @@ def push(folder: Path, repository: str, private: bool = False) -> Pushed:
     files = check_folder(folder)
     card = (folder / CARD_FILE).read_text(encoding="utf-8", errors="replace")
     warning = "its card says that its errors have not been measured yet" if NOT_MEASURED in card else ""
+    url, commit = upload(folder, name, files, "model", private, "Upload a checkpoint")
+    return Pushed(name, commit, url, files, warning)
+
+
+def upload(folder: Path, name: str, files: Sequence[str], repo_type: str, private: bool, message: str) -> tuple[str, str]:
+    """Commit the named files of a folder to a repository of one kind (`model` or `dataset`), made where there is none.
+
+    Returns its address and the sha of the commit; raises InputError with one sentence: no token, no permission, no network.
+    """
+    api = HfApi(endpoint=endpoint(), token=_token())
+    with _sentences(name):
+        api.whoami()
+        api.create_repo(name, repo_type=repo_type, private=private or None, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=name, repo_type=repo_type, folder_path=folder, allow_patterns=list(files), commit_message=message
+        )
+    return f"{endpoint()}/{'datasets/' if repo_type == 'dataset' else ''}{name}", commit.oid
+
+
+def check_token() -> None:
+    """Raise InputError, with what to do, where this machine is not logged in to the Hub."""
+    _token()
+
+
+def _token() -> str:
     token = get_token()
     if token is None:
         raise InputError("there is no Hub token: log in with `hf auth login`, or set HF_TOKEN to a token that may write")
-    api = HfApi(endpoint=endpoint(), token=token)
-    with _sentences(name):
-        api.whoami()
-        api.create_repo(name, private=private or None, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=name,
-            folder_path=folder,
-            allow_patterns=list(files),
-            commit_message="Upload a checkpoint",
-        )
-    return Pushed(name, commit.oid, f"{endpoint()}/{name}", files, warning)
+    return token
 
 
 def check_repository(repository: str) -> str:
@@ -65,7 +80,7 @@ def check_repository(repository: str) -> str:
     except ValueError:
         parsed = None
     if not isinstance(parsed, HubReference) or parsed.revision is not None:
-        raise InputError(f"{repository[:100]!r} is no repository to push to: give owner/name, letters, digits, '-', '_' and '.' in each")
+        raise InputError(f"{repository[:100]!r} is no repository to write to: give owner/name, letters, digits, '-', '_' and '.' in each")
     return parsed.repository
 
 
@@ -102,13 +117,13 @@ def _sentence(error: BaseException | None, name: str) -> str:
     if isinstance(error, HfHubHTTPError):
         return _refusal(error.response.status_code, name)
     if isinstance(error, (HTTPError, ConnectionError, TimeoutError)):
-        return f"the Hub could not be reached, so {name} was not changed: check the network and push again"
+        return f"the Hub could not be reached, so {name} was not changed: check the network and try again"
     if isinstance(error, ValueError) and CARD_FILE in str(error):  # how huggingface_hub tells of front matter that the Hub does not accept
-        return f"the Hub does not accept the model card: correct the lines between --- in {CARD_FILE}"
+        return f"the Hub does not accept the card: correct the lines between --- in {CARD_FILE}"
     if isinstance(error, OSError):
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or "a file cannot be read"
-        return f"the folder cannot be pushed ({reason}): check its files and push again"
-    return f"the Hub answered the push to {name} with something else than expected: try again later"
+        return f"the folder cannot be sent ({reason}): check its files and try again"
+    return f"the Hub answered the upload to {name} with something else than expected: try again later"
 
 
 def _refusal(status: int, name: str) -> str:
@@ -118,4 +133,4 @@ def _refusal(status: int, name: str) -> str:
         return f"the token may not write to {name}: use a token with write access, or choose a repository of your own"
     if status == 429:
         return "the Hub asks to slow down (too many requests): try again in some minutes"
-    return f"the Hub answered the push to {name} with status {status}: try again later"
+    return f"the Hub answered the upload to {name} with status {status}: try again later"

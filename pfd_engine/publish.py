@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,9 +19,13 @@ from pfd_engine.findings import finding_sentence
 from pfd_engine.run_events import sync_folder
 from pfd_engine.store import OFFLINE, Store, migrate
 from pfd_engine.store_ingest import upsert
+from pfd_engine.store_pulled import PULLED
 from pfd_engine.store_schema import TABLES
 from pfd_engine.workspace import REPOSITORY
 
+ROLES = ("descriptor_file", "training_set", "student", "teacher")
+_PATH = re.compile(r"(?<![\w./~:…-])~?(?:/[^\s/\"'`,;:()<>|=]+){2,}")
+_TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 OF_RUNS = ("runs", "measurements", "noise_distances", "training_curves", "pairs")
 _log = logging.getLogger(__name__)
 
@@ -34,13 +39,31 @@ def export_file(store: Store, sql: str, parameters: Sequence[Any], path: Path, f
 def publish(store: Store, run_ids: Sequence[str] | None, path: Path) -> dict[str, int]:
     """Rewrite the shipped database from finished runs (None: all that can be published) and return the rows of each table.
 
+    What is chosen, and what of it is written, is said at `selection`, which raises InputError.
+    """
+    tables = selection(store, run_ids)
+    with _replacing(path) as draft, duckdb.connect(":memory:", config=OFFLINE) as connection:
+        connection.execute("attach ? as published", [str(draft)])
+        migrate(connection, "published")
+        counts = {}
+        for name, rows in tables.items():
+            table = TABLES[name]
+            counts[name] = upsert(connection, "published", table, [table.row(row) for row in rows])
+        connection.execute("checkpoint published")
+        connection.execute("detach published")
+    return counts
+
+
+def selection(store: Store, run_ids: Sequence[str] | None) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each table that others may see of finished runs (None: all of this workspace that can be published).
+
     A sweep's result brings along the sentence that its data show. Per-noise distances keep nine digits: networks compute in float32, so
     that the others are noise, which takes half of the file.
 
     Paths inside the repository or the workspace become relative ones: a student that a run trained is `./workspace/runs/<run>/student`,
-    which the run's command makes again. A run that names a folder elsewhere cannot be published, because a reader could not follow it: it
-    is left out of all with a warning in the log. Raises InputError for such a run by name, for an unknown or unfinished one, and where
-    nothing is left.
+    which the run's command makes again. Of any other path in a text the last name alone is kept, and of a token nothing. A run that
+    names a model or training set in a folder elsewhere cannot be published, because a reader could not follow it: it is left out of all
+    with a warning in the log. Raises InputError for such a run by name, for an unknown or unfinished one, and where nothing is left.
     """
     chosen = _chosen(store, run_ids)
     for run_id, role in _outside(store, chosen).items():
@@ -54,27 +77,20 @@ def publish(store: Store, run_ids: Sequence[str] | None, path: Path) -> dict[str
     tables = {name: [_portable(store, row) for row in _rows(store, name, chosen)] for name in OF_RUNS}
     for row in tables["runs"]:
         row["result"] = _with_finding(store, row)
-    tables["checkpoints"] = _named(
-        store, "checkpoints", "reference", {row[role] for row in tables["measurements"] for role in ("teacher", "student")}
-    )
+    references = {row[role] for row in tables["measurements"] for role in ("teacher", "student")}
+    tables["checkpoints"] = _named(store, "checkpoints", "reference", references)
     tables["training_sets"] = _named(store, "training_sets", "name", {row["training_set"] for row in tables["measurements"]})
-    with _replacing(path) as draft, duckdb.connect(":memory:", config=OFFLINE) as connection:
-        connection.execute("attach ? as published", [str(draft)])
-        migrate(connection, "published")
-        counts = {}
-        for name, rows in tables.items():
-            table = TABLES[name]
-            counts[name] = upsert(connection, "published", table, [table.row(row) for row in rows])
-        connection.execute("checkpoint published")
-        connection.execute("detach published")
-    return counts
+    return {name: [{column: _scrubbed(value) for column, value in row.items()} for row in rows] for name, rows in tables.items()}
 
 
 def _chosen(store: Store, run_ids: Sequence[str] | None) -> list[str]:
     """Return the named runs, published ones among them; where none is named, those of this workspace alone."""
     finished = store.rows("select run_id, source from runs where state = 'finished'")
+    sources = {row["run_id"]: row["source"] for row in sorted(finished, key=lambda row: row["source"])}
     for run_id in run_ids or ():
-        if run_id not in {row["run_id"] for row in finished}:
+        if str(sources.get(run_id)).startswith(PULLED):
+            raise InputError(f"run {run_id} was pulled from {sources[run_id]}: publish runs of your own")
+        if run_id not in sources:
             raise InputError(f"{run_id!r} is no finished run: `python -m pfd_engine results` lists them")
     chosen = {row["run_id"] for row in finished if row["source"] == "workspace"} if run_ids is None else set(run_ids)
     if not chosen:
@@ -83,9 +99,12 @@ def _chosen(store: Store, run_ids: Sequence[str] | None) -> list[str]:
 
 
 def _outside(store: Store, run_ids: list[str]) -> dict[str, str]:
-    """Return the runs that measured a folder outside the repository, each with that model's role."""
+    """Return the runs that used a folder or file outside the repository, each with what it was there."""
     rows = [_portable(store, row) for row in _rows(store, "measurements", run_ids)]
-    return {row["run_id"]: role for role in ("student", "teacher") for row in rows if str(row[role]).startswith(("/", "~"))}
+    for run in (_portable(store, row) for row in _rows(store, "runs", run_ids)):
+        config = json.loads(run["config"]) if run["config"] else {}
+        rows.append({role: config.get(role) for role in ROLES} | {"run_id": run["run_id"]})
+    return {row["run_id"]: role.replace("_", " ") for role in ROLES for row in rows if str(row.get(role)).startswith(("/", "~"))}
 
 
 def _rows(store: Store, name: str, run_ids: list[str]) -> list[dict[str, Any]]:
@@ -98,7 +117,7 @@ def _rows(store: Store, name: str, run_ids: list[str]) -> list[dict[str, Any]]:
 
 
 def _named(store: Store, name: str, column: str, names: set[str | None]) -> list[dict[str, Any]]:
-    rows = [_portable(store, row) for row in store.rows(f"select * from {name} order by source")]
+    rows = [_portable(store, row) for row in store.rows(f"select * from {name} where source in ('workspace', 'published') order by source")]
     return [row for row in rows if row[column] in names]
 
 
@@ -116,6 +135,19 @@ def _portable(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
 
     shown = {name: portable(value) for name, value in row.items() if name != "source"}
     return shown | {"values": _nine_digits(row["values"])} if "values" in row else shown
+
+
+def _scrubbed(value: Any) -> Any:
+    """Return a value, in a text or in the values of a JSON text, without the paths of a machine and without tokens."""
+    if isinstance(value, str) and value[:1] in "{[":
+        with suppress(ValueError):
+            return json.dumps(_scrubbed(json.loads(value)), sort_keys=True)
+    if isinstance(value, str):
+        home = value.replace(f"{Path.home()}{os.sep}", "~/")
+        return _TOKEN.sub("hf_…", _PATH.sub(lambda path: f"…/{path[0].rpartition('/')[2]}", home))
+    if isinstance(value, dict):
+        return {_scrubbed(name): _scrubbed(item) for name, item in value.items()}
+    return [_scrubbed(item) for item in value] if isinstance(value, list) and not isinstance(next(iter(value), None), float) else value
 
 
 def _with_finding(store: Store, run: Mapping[str, Any]) -> str | None:

@@ -28,6 +28,7 @@ State = Literal["queued", "running", "finished", "failed", "cancelled"]
 ENDED: tuple[State, ...] = ("finished", "failed", "cancelled")
 MAX_ATTEMPTS = 3
 CONFIG_LIMIT = 2**20
+LAUNCHED_FILE = "launched.json"
 RESERVE_BYTES = 16 * 1024
 RUN_ID = re.compile(r"[a-z]{2,20}-\d{8}-\d{6}-[0-9a-f]{8}(-\d{1,6})?")
 
@@ -114,6 +115,21 @@ class Run:
         except (OSError, ValueError, RecursionError):
             return {}
         return values if isinstance(values, dict) else {}
+
+    @property
+    def launched(self) -> dict[str, Any]:
+        """Who launched the run on a server with users, and how many seconds it may take: `user`, `seconds`; empty for any other run."""
+        try:
+            values = json.loads((self.path / LAUNCHED_FILE).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
+    @property
+    def owner(self) -> str | None:
+        """The e-mail address of the user who launched the run; None for a run of the machine's own."""
+        user = self.launched.get("user")
+        return user if isinstance(user, str) else None
 
     @property
     def config(self) -> RunConfig:
@@ -222,13 +238,21 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     return KINDS[kind].config.parse(values)
 
 
-def create_run(workspace: Workspace, config: RunConfig, *, queued: bool = True, folder: Path | None = None) -> Run:
+def create_run(
+    workspace: Workspace,
+    config: RunConfig,
+    *,
+    queued: bool = True,
+    folder: Path | None = None,
+    launched: Mapping[str, Any] | None = None,
+) -> Run:
     """Write a new run folder, which appears complete or not at all; relative references start at `folder` (default: here).
 
-    A worker takes it from there (`worker.ensure_worker` starts one); a process that executes it itself uses `claim_new_run`.
+    `launched` is what `Run.launched` returns. A worker takes it from there (`worker.ensure_worker` starts one); a process that executes
+    it itself uses `claim_new_run`.
     `queued` False leaves it in state running, as a process that died leaves it. Raises InputError where the workspace cannot be written.
     """
-    run, held = _create(workspace, config, queued=queued, folder=folder)
+    run, held = _create(workspace, config, queued=queued, folder=folder, launched=launched)
     if held is not None:
         held.release()
     return run
@@ -236,12 +260,14 @@ def create_run(workspace: Workspace, config: RunConfig, *, queued: bool = True, 
 
 def claim_new_run(workspace: Workspace, config: RunConfig) -> tuple[Run, FileLock]:
     """Write a run folder that this process executes at once: in state running and locked before anybody can see it free."""
-    run, held = _create(workspace, config, queued=False, folder=None)
+    run, held = _create(workspace, config, queued=False, folder=None, launched=None)
     assert held is not None
     return run, held
 
 
-def _create(workspace: Workspace, config: RunConfig, *, queued: bool, folder: Path | None) -> tuple[Run, FileLock | None]:
+def _create(
+    workspace: Workspace, config: RunConfig, *, queued: bool, folder: Path | None, launched: Mapping[str, Any] | None
+) -> tuple[Run, FileLock | None]:
     now = time.time()
     started: dict[str, Any] = {} if queued else {"started": now, "attempt": 1, "pid": os.getpid()}
     status = Status(state="queued" if queued else "running", created=now, folder=str((folder or Path.cwd()).absolute()), **started)
@@ -256,6 +282,8 @@ def _create(workspace: Workspace, config: RunConfig, *, queued: bool, folder: Pa
                 (draft / "reserve").write_bytes(os.urandom(RESERVE_BYTES))
                 replace_file(draft / "config.json", config.canonical.encode(), durable=True)
                 replace_file(draft / "status.json", status.model_dump_json().encode(), durable=True)
+                if launched is not None:
+                    replace_file(draft / LAUNCHED_FILE, json.dumps(launched).encode(), durable=True)
                 run = Run(_rename_to_free(draft, f"{config.kind}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{config.hash[:8]}"))
             except BaseException:
                 shutil.rmtree(draft, ignore_errors=True)

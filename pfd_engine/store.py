@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from pfd_engine.errors import PFDError
 from pfd_engine.store_ingest import ingest
+from pfd_engine.store_pulled import PulledDatabases
 from pfd_engine.store_schema import MIGRATIONS, TABLES
 from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
 
@@ -47,9 +48,9 @@ class Store:
     """One in-memory DuckDB connection with `workspace` (read-write, as its one owner) and `published` (read-only) attached.
 
     `workspace` None is the read-only demo. Views in the main schema (`runs`, `measurements`, `checkpoints`, `training_sets`,
-    `noise_distances`, `training_curves`, `pairs`) unite both, with `source` = 'workspace' or 'published'. All methods may be called from
-    any thread. Raises OwnedElsewhere where another process owns the workspace database and Unwritable where nobody can write it;
-    `read_run_folders` serves there.
+    `noise_distances`, `training_curves`, `pairs`) unite both, with `source` = 'workspace' or 'published', and what was pulled from
+    others, with `source` = 'hub:owner/name@sha' or 'folder:name'. All methods may be called from any thread. Raises OwnedElsewhere
+    where another process owns the workspace database and Unwritable where nobody can write it; `read_run_folders` serves there.
     """
 
     def __init__(self, workspace: Workspace | None, published: Path | None = PUBLISHED_DATABASE, *, in_memory: bool = False) -> None:
@@ -71,7 +72,8 @@ class Store:
                 except OSError:
                     raise _unwritable(workspace) from None
             self._attach_published(published)
-            self._create_views()
+            self._pulled = PulledDatabases(None if workspace is None else workspace.pulled)
+            self._create_views(self._connection)
         except BaseException:
             self.close()
             raise
@@ -118,6 +120,10 @@ class Store:
             with self._guard:
                 cursor = self._connection.cursor()
             try:
+                if self._pulled.changed():
+                    with self._guard:
+                        self._create_views(cursor)
+                    self._changes += 1
                 rows = ingest(cursor, self.workspace, self._settled)
             finally:
                 cursor.close()
@@ -204,12 +210,24 @@ class Store:
         found = self._connection.execute("select table_name from duckdb_tables() where database_name = 'published'").fetchall()
         self._published = {name for (name,) in found}
 
-    def _create_views(self) -> None:
-        for name in TABLES:
-            united = f"select * exclude (key) from workspace.{name}"
-            if name in self._published:
-                united += f" union all by name select * exclude (key) from published.{name}"
-            self._connection.execute(f"create view {name} as {united}")
+    def _create_views(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Unite what is there now; a reader sees all of the views as they were, or all as they become."""
+        warnings, gone = self._pulled.update(connection)
+        self.warnings += [warning for warning in warnings if warning not in self.warnings]
+        connection.execute("begin")
+        try:
+            self._pulled.note_runs(connection, "runs" in self._published)
+            for name in TABLES:
+                united = [f"select * exclude (key) from workspace.{name}"]
+                united += [f"select * exclude (key) from published.{name}"] if name in self._published else []
+                sql = " union all by name ".join(united + self._pulled.branches(name))
+                connection.execute(f"create or replace view {name} as {sql}")
+            connection.execute("commit")
+        except BaseException:
+            connection.execute("rollback")
+            raise
+        for alias in gone:
+            connection.execute(f"detach {alias}")
 
 
 def read_run_folders(workspace: Workspace, published: Path | None = PUBLISHED_DATABASE) -> Store:

@@ -53,12 +53,17 @@ def ingest(cursor: duckdb.DuckDBPyConnection, workspace: Workspace, settled: set
     return rows
 
 
+def arrow_schema(table: Table) -> pa.Schema:
+    """Return the columns of a table as Arrow, and so Parquet, has them."""
+    return pa.schema([(name, _ARROW[kind]) for name, kind in table.columns.items()])
+
+
 def upsert(cursor: duckdb.DuckDBPyConnection, database: str, table: Table, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write typed rows with their keys, the last of equal ones; `database` is an attached name of ours, never user input."""
     unique = {row["key"]: row for row in rows}
     if not unique:
         return 0
-    schema = pa.schema([("key", pa.string()), *((name, _ARROW[kind]) for name, kind in table.columns.items())])
+    schema = arrow_schema(table).insert(0, pa.field("key", pa.string()))
     cursor.register("incoming_rows", pa.Table.from_pylist(list(unique.values()), schema=schema))
     try:
         cursor.execute(f"insert or replace into {database}.{table.name} by name select * from incoming_rows")

@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # A run that was published from this very workspace is in both sources: its own rows ('workspace' sorts last) are taken then.
+# The rows of others neither push one's own out of a limited answer nor stand above them.
+OWN_FIRST = "source in ('workspace', 'published') desc"
 OF_RUN = "run_id = ? and source = (select max(source) from runs where run_id = ?)"
 
 
 def runs(store: Store, limit: int = 500) -> pd.DataFrame:
-    """Return runs as ingested, newest first, one row a run; live progress is in the run folders (`runs.list_runs`)."""
+    """Return runs as ingested, newest first and those of others last, one row a run; live progress is in the run folders (`runs`)."""
     return store.frame(
         "select * from runs qualify row_number() over (partition by run_id order by source desc) = 1 "
-        "order by created desc nulls last, run_id desc limit ?",
+        f"order by {OWN_FIRST}, created desc nulls last, run_id desc limit ?",
         [limit],
     )
 
@@ -82,14 +84,15 @@ def measurements_query(
 
 
 def latest_results(store: Store, limit: int = 10) -> pd.DataFrame:
-    """Return the newest PFD values, one row a run: its measurement's columns with `created`, `finished`, `seconds` and, where the
-    run has them, `e_mem` and `memorization_ratio` (NULL else)."""
+    """Return the newest PFD values, those of others last, one row a run: its measurement's columns with `created`, `finished`, `seconds`
+    and, where the run has them, `e_mem` and `memorization_ratio` (NULL else)."""
     return store.frame(
         "with other as (select run_id, source, max(value) filter (metric = 'E_mem') as e_mem, "
         "max(value) filter (metric = 'memorization_ratio') as memorization_ratio from measurements group by run_id, source) "
         "select m.*, r.created, r.finished, r.seconds, o.e_mem, o.memorization_ratio from measurements m "
         "join runs r using (run_id, source) join other o using (run_id, source) where m.metric = 'PFD' and m.band is null "
-        "qualify row_number() over (partition by m.run_id order by m.source desc) = 1 order by r.created desc limit ?",
+        "qualify row_number() over (partition by m.run_id order by m.source desc) = 1 "
+        f"order by m.{OWN_FIRST}, r.created desc limit ?",
         [limit],
     )
 

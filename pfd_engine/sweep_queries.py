@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pfd_engine.store import Store
-from pfd_engine.store_queries import OF_RUN
+from pfd_engine.store_queries import OF_RUN, OWN_FIRST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,14 +19,16 @@ MAX_RESULTS = 5_000
 def sweep_runs(store: Store, experiment: str, limit: int = 50) -> list[dict[str, Any]]:
     """Return the sweeps of an experiment that have rows, newest first: `run_id`, `source`, `state`, `created`, `students`, `teacher`,
     `name` (that of its spec, None where it is not known), `finding` (the sentence that a published sweep brings along, None else) and
-    `stamp`, which changes whenever rows are added. The workspace's own come first, then the published one of the experiment's own name."""
+    `stamp`, which changes whenever rows are added. The workspace's own come first, then the published one of the experiment's own name,
+    then other published ones, then those of others."""
     found = store.rows(
         "select m.run_id, m.source, any_value(r.state) as state, any_value(r.created) as created, "
         "any_value(r.config) as config, any_value(r.result) as result, "
         "any_value(m.teacher) as teacher, count(distinct m.student) filter (m.student_seed is not null) as students, "
         "concat(count(*), '-', m.source) as stamp "
         "from measurements m join runs r using (run_id, source) where m.experiment = ? group by m.run_id, m.source "
-        "qualify row_number() over (partition by m.run_id order by m.source desc) = 1 order by created desc nulls last, m.run_id limit ?",
+        "qualify row_number() over (partition by m.run_id order by m.source desc) = 1 "
+        f"order by m.{OWN_FIRST}, created desc nulls last, m.run_id limit ?",
         [experiment, limit],
     )
     sweeps = [
@@ -34,7 +36,12 @@ def sweep_runs(store: Store, experiment: str, limit: int = 50) -> list[dict[str,
         | {"name": _entry(row["config"], "name"), "finding": _entry(row["result"], "finding")}
         for row in found
     ]
-    return sorted(sweeps, key=lambda sweep: (sweep["source"] == "published" and (1, sweep["name"] != experiment)) or (0, False))
+    places = {"workspace": 0, "published": 1}
+
+    def place(sweep: dict[str, Any]) -> tuple[int, bool]:
+        return places.get(sweep["source"], 2), sweep["source"] == "published" and sweep["name"] != experiment
+
+    return sorted(sweeps, key=place)
 
 
 def sweep_measurements(store: Store, run_id: str) -> pd.DataFrame:
@@ -74,7 +81,7 @@ def sweep_facts(store: Store, run_id: str) -> dict[str, Any]:
 
 
 def trade_off_rows(store: Store) -> pd.DataFrame:
-    """Return every student's distance to its teacher with what it costs, the newest first and each at its last step.
+    """Return every student's distance to its teacher with what it costs, one's own and then the newest first, each at its last step.
 
     `E_gen` is the PFD of an evaluation or the E_gen of a sweep's student, with `ci_low` and `ci_high`; `seconds` is the time of training
     (sweeps alone state it); `result` is the JSON text of an evaluation's or distillation's result, missing for a sweep.
@@ -84,13 +91,13 @@ def trade_off_rows(store: Store) -> pd.DataFrame:
         "errors as (select m.*, created from measurements m join newest using (run_id, source) where metric in ('PFD', 'E_gen') "
         "and band is null and (metric = 'PFD' or student_seed is not null) "
         "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1 "
-        "order by created desc, run_id, student, student_steps limit ?) "
+        f"order by {OWN_FIRST}, created desc, run_id, student, student_steps limit ?) "
         "select e.run_id, e.source, e.experiment, e.teacher, e.teacher_revision, e.student, e.size, e.parameters, e.objective, "
         "e.num_samples, e.student_seed, e.step, e.student_steps, e.solver, e.solver_steps, e.descriptor, e.num_noises, e.noise_seed, "
         "e.value as E_gen, e.ci_low, e.ci_high, s.value as seconds, case when e.metric = 'PFD' then r.result end as result "
         "from errors e join runs r on r.run_id = e.run_id and r.source = e.source left join measurements s on s.metric = 'seconds' "
         "and s.band is null and s.student_seed is not null and s.run_id = e.run_id and s.source = e.source and s.student = e.student "
-        "and s.step = e.step order by r.created desc, e.run_id, e.student, e.student_steps",
+        f"and s.step = e.step order by e.{OWN_FIRST}, r.created desc, e.run_id, e.student, e.student_steps",
         [MAX_RESULTS],
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from pfd_engine.access import for_others
 from pfd_engine.execution import NOT_MINE, write_log
 from pfd_engine.run_kinds import KINDS
 from pfd_engine.runs import ENDED, MAX_ATTEMPTS, Run, Status, list_runs, runs_lock
@@ -145,7 +146,7 @@ class Worker:
             with run.log_path.open("ab") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "pfd_engine", "run", str(run.path)],
-                    cwd=folder if folder and Path(folder).is_dir() else None, env=_environment(self.workspace),
+                    cwd=folder if folder and Path(folder).is_dir() else None, env=_environment(self.workspace, run),
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 )  # fmt: skip
         except OSError as error:
@@ -171,7 +172,13 @@ class Worker:
             self._after_death(child.run, code)
 
     def _insist(self, child: Child) -> None:
-        """Terminate a child that was asked to stop and went on for the grace time; kill it if even that is ignored."""
+        """Terminate a child that was asked to stop and went on for the grace time; kill it if even that is ignored.
+
+        One that has taken all the seconds that its user had left is asked to stop here.
+        """
+        allowed = child.run.launched.get("seconds")
+        if isinstance(allowed, (int, float)) and (child.run.status.seconds or 0.0) > allowed:
+            child.run.cancel()
         if not child.run.cancel_requested:
             return
         now = time.monotonic()
@@ -235,10 +242,14 @@ class Worker:
         self.report(f"{state} {run.id}")
 
 
-def _environment(workspace: Workspace) -> dict[str, str]:
-    """Return the environment of a child: this workspace, and the engine importable from any folder."""
+def _environment(workspace: Workspace, run: Run | None = None) -> dict[str, str]:
+    """Return the environment of a child: this workspace, and the engine importable from any folder.
+
+    A run that a user of a shared server launched gets nothing of the host's account on the Hub, whoever started this worker.
+    """
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PFD_HOME": str(workspace.root), "PYTHONPATH": path}
+    child = {**os.environ, "PFD_HOME": str(workspace.root), "PYTHONPATH": path}
+    return child if run is None or run.owner is None else for_others("hosted", child)
 
 
 def _stamp(run: Run) -> int:

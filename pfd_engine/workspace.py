@@ -33,3 +33,7 @@ class Workspace:
     @property
     def database(self) -> Path:
         return self.root / "results.duckdb"
+
+    @property
+    def pulled(self) -> Path:
+        return self.root / "pulled"

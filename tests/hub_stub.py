@@ -16,18 +16,27 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class HubStub:
-    """One repository `acme/model` with the given files; `gated`, `absent`, `status` and `chunk_seconds` make it misbehave.
+    """One repository with the given files: the model `acme/model`, or what `name` and `kind` (`datasets`) say.
+
+    `gated`, `absent`, `status` and `chunk_seconds` make it misbehave.
 
     `served` collects `(name, range header, bytes sent)` of every file transfer.
     """
 
     files: dict[str, bytes]
+    name: str = "acme/model"
+    kind: str = "models"
     gated: bool = False
     absent: tuple[str, ...] = ()
     status: int | None = None
     chunk_seconds: float = 0.0
     served: list[tuple[str, str | None, int]] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        """The path at which files are found: the kind is left out for models."""
+        return self.name if self.kind == "models" else f"{self.kind}/{self.name}"
 
     @property
     def handler(self) -> type[_Handler]:
@@ -75,8 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.tokens.append(self.headers.get("Authorization"))
         if self.hub.status is not None:
             return self._refuse(self.hub.status, "")
-        info = re.fullmatch(r"/api/models/acme/model(?:/revision/([^/?]+))?(?:\?.*)?", self.path)
-        file = re.fullmatch(r"/acme/model/resolve/([^/]+)/(.+)", self.path)
+        info = re.fullmatch(rf"/api/{self.hub.kind}/{self.hub.name}(?:/revision/([^/?]+))?(?:\?.*)?", self.path)
+        file = re.fullmatch(rf"/{self.hub.place}/resolve/([^/]+)/(.+)", self.path)
         if info is None and file is None:
             return self._refuse(404, "RepoNotFound")
         revision = (info or file)[1]
@@ -84,7 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404, "RevisionNotFound")
         if info is not None:
             siblings = [{"rfilename": name} for name in self.hub.files]
-            return self._answer(json.dumps({"id": "acme/model", "sha": SHA, "siblings": siblings, "cardData": {"license": "mit"}}).encode())
+            return self._answer(
+                json.dumps({"id": self.hub.name, "sha": SHA, "siblings": siblings, "cardData": {"license": "mit"}}).encode()
+            )
         if self.hub.gated:
             return self._refuse(403, "GatedRepo")
         if file[2] not in self.hub.files or file[2] in self.hub.absent:

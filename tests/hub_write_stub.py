@@ -14,10 +14,10 @@ from tests.hub_stub import SHA, HubStub, _Handler
 
 @dataclass
 class HubWriteStub(HubStub):
-    """A Hub with the one repository `acme/model`, empty or missing at first, that the holder of `token` may write (unless `forbidden`).
+    """A Hub with the one repository `name`, empty or missing at first, that the holder of `token` may write (unless `forbidden`).
 
-    Whatever ends in `.safetensors` goes the way of large files. `created` keeps what a new repository was asked to be, `commits` the lines
-    of each commit; `bad_card` refuses every model card; `failing` maps a part of a path to the status it answers with.
+    Whatever ends in `.safetensors` or `.parquet` goes the way of large files. `created` keeps what a new repository was asked to be,
+    `commits` the lines of each commit; `bad_card` refuses every card; `failing` maps a part of a path to the status it answers with.
     """
 
     token: str = "hf_right"
@@ -59,11 +59,12 @@ class _WriteHandler(_Handler):
         path = self.path.partition("?")[0]
         if path == "/api/repos/create":
             return self._create(json.loads(body))
-        if path == "/api/models/acme/model/preupload/main":
+        api = f"/api/{self.hub.kind}/{self.hub.name}"
+        if path == f"{api}/preupload/main":
             return self._preupload(json.loads(body))
-        if path == "/acme/model.git/info/lfs/objects/batch":
+        if path == f"/{self.hub.place}.git/info/lfs/objects/batch":
             return self._batch(json.loads(body))
-        if path == "/api/models/acme/model/commit/main":
+        if path == f"{api}/commit/main":
             return self._commit([json.loads(line) for line in body.splitlines()])
         return self._refuse(404, "RepoNotFound")
 
@@ -90,10 +91,11 @@ class _WriteHandler(_Handler):
         self.wfile.write(body)
 
     def _create(self, asked: dict[str, Any]) -> None:
-        address = {"url": f"{self.hub.endpoint}/acme/model"}
+        address = {"url": f"{self.hub.endpoint}/{self.hub.place}"}
         if self.hub.exists:
             return self._say(address, 409)
-        assert (asked["organization"], asked["name"]) == ("acme", "model")
+        assert f"{asked['organization']}/{asked['name']}" == self.hub.name
+        assert f"{asked.get('type') or 'model'}s" == self.hub.kind
         self.hub.created.append(asked)
         self.hub.exists = True
         return self._say(address)
@@ -101,7 +103,7 @@ class _WriteHandler(_Handler):
     def _preupload(self, asked: dict[str, Any]) -> None:
         modes = {True: "lfs", False: "regular"}
         files = [
-            {"path": file["path"], "uploadMode": modes[file["path"].endswith(".safetensors")], "shouldIgnore": False}
+            {"path": file["path"], "uploadMode": modes[file["path"].endswith((".safetensors", ".parquet"))], "shouldIgnore": False}
             for file in asked["files"]
         ]
         self._say({"files": files})
@@ -121,4 +123,4 @@ class _WriteHandler(_Handler):
             elif line["key"] == "lfsFile":
                 self.hub.files[value["path"]] = self.hub.large[value["oid"]]
         self.hub.commits.append(lines)
-        self._say({"commitUrl": f"{self.hub.endpoint}/acme/model/commit/{SHA}", "commitOid": SHA})
+        self._say({"commitUrl": f"{self.hub.endpoint}/{self.hub.place}/commit/{SHA}", "commitOid": SHA})

@@ -20,11 +20,17 @@ TORCH_FREE = [
     "sweep_queries",
     "explore_queries",
     "hub",
+    "pull",
+    "share",
     "checkpoint_info",
     "figures",
     "cost",
     "analysis",
     "bundled",
+    "access",
+    "launching",
+    "serve",
+    "site.export",
 ]
 
 

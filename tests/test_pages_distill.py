@@ -171,7 +171,7 @@ def test_the_demo_explains_shows_the_command_and_launches_nothing(home, monkeypa
     assert_drawn(app)
     assert "launch" not in [button.key for button in app.button]
     shown = text_of(app)
-    assert "The same distillation runs on your own machine" in shown
+    assert "The command does the same on your own machine" in shown
     assert "python -m pfd_engine distill --teacher" in shown
     assert not home.root.exists()
 

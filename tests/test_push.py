@@ -110,7 +110,7 @@ def refused(answer: subprocess.CompletedProcess[str], part: str) -> None:
 
 @pytest.mark.parametrize("name", ["model", "acme/model/more", "acme/model@main", "./model", "acme/mo del", "acme/..", "a--b/model", ""])
 def test_a_bad_name_is_refused(push: Push, student: Path, name: str) -> None:
-    refused(push(str(student), name), "is no repository to push to")
+    refused(push(str(student), name), "is no repository to write to")
 
 
 def test_what_is_no_student_is_refused(push: Push, student: Path, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_without_a_token_or_a_network_nothing_is_pushed(push: Push, student: Pat
         (HubWriteStub({}, token="hf_another"), "does not accept the token"),
         (HubWriteStub({}, forbidden=True), "the token may not write to acme/model"),
         (HubWriteStub({}, forbidden=True, exists=True), "the token may not write to acme/model"),
-        (HubWriteStub({}, bad_card=True), "does not accept the model card"),
+        (HubWriteStub({}, bad_card=True), "does not accept the card"),
         (HubWriteStub({}, failing={"/large/": 403}), "the token may not write to acme/model"),
         (HubWriteStub({}, failing={"/commit/": 500}), "with status 500"),
         (HubWriteStub({}, failing={"/api/repos/create": 429}), "too many requests"),

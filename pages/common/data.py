@@ -79,7 +79,7 @@ def caption_of_source() -> None:
 
 
 def latest_results(limit: int) -> list[Summary]:
-    """Return the newest finished evaluations, newest first."""
+    """Return the newest finished evaluations, those of others last."""
     return _latest(the_store().version, limit)
 
 
@@ -150,10 +150,13 @@ def past_runs() -> list[PastRun]:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _latest(version: str, limit: int) -> list[Summary]:
+    from pfd_engine.store_queries import OWN_FIRST
+
     return _summaries(
         the_store().rows(
             "select run_id, source, finished, result from runs where result is not null and kind <> 'sweep' "
-            "qualify row_number() over (partition by run_id order by source desc) = 1 order by created desc limit ?",
+            "qualify row_number() over (partition by run_id order by source desc) = 1 "
+            f"order by {OWN_FIRST}, created desc limit ?",
             [limit],
         )
     )

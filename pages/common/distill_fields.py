@@ -9,11 +9,11 @@ from typing import Any
 import streamlit as st
 
 from pages.common import words
+from pages.common.access import may_look_at
 from pages.common.checks import NEEDS_FILE
 from pages.common.fields import Cell, Slot, draw_rows
 from pages.common.forms import DEVICES
 from pages.common.forms import DISTILL_FORM as FORM
-from pages.common.layout import is_demo
 from pages.common.models import inspect_checkpoint
 from pfd_engine.descriptors import descriptor_names
 from pfd_engine.distill.ladders import LADDER_BATCH, LADDERS, MIB, find_rung, size_names
@@ -39,7 +39,7 @@ CHOICES: dict[str, list[str]] = {
 def teacher_shape() -> tuple[int, ...] | None:
     """Return the shape of a sample of the teacher that the form names, None where it is not known (yet)."""
     reference, revision = (str(st.session_state.get(key) or "").strip() for key in ("teacher", "teacher_revision"))
-    if is_demo() or not reference:
+    if not reference or not may_look_at(reference):
         return None
     try:
         return inspect_checkpoint(f"{reference}@{revision}" if revision else reference).shape

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from pages.common import words
-from pages.common.layout import is_demo
 from pages.common.provenance import pinned
 from pages.common.results import COUPLING, Number, Result, as_float, mapping, percent
+from pfd_engine.access import mode
 from pfd_engine.distill.objectives import OBJECTIVES
 from pfd_engine.distill_config import DistillConfig
 
@@ -31,7 +31,7 @@ def evaluations(result: Result) -> None:
     linked = any(_link(result, row) for row in found)
     head = "<th>Student steps</th><th>PFD to the teacher</th><th>E_mem</th><th>Memorization ratio</th>" + ("<th></th>" if linked else "")
     rows = "".join(f"<tr{_current(row is asked)}>{_cells(result, row, linked)}</tr>" for row in found)
-    st.html(f'<div class="scrolled"><table class="plain"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>')
+    st.html(words.scrolled(f'<table class="plain"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>', "Table of evaluations"))
 
 
 def _current(asked: bool) -> str:
@@ -112,9 +112,9 @@ def next_steps(result: Result) -> None:
 
 
 def _link(result: Result, row: Mapping[str, Any]) -> str:
-    """Return the address of the Evaluate form filled with a student of this run; empty in the demo, or where its folder is gone."""
+    """Return the address of the Evaluate form filled with a student of this run; empty where no folder may be named, or it is gone."""
     student = str(row.get("student") or "")
-    if is_demo() or not student or not Path(student).expanduser().is_dir():
+    if mode() != "local" or not student or not Path(student).expanduser().is_dir():
         return ""
     fields = {"teacher": pinned(result, "teacher", result.summary.teacher), "student": student}
     if steps := row.get("student_steps"):

@@ -12,6 +12,7 @@ from pages.common import words
 from pages.common.choices import Choices
 from pages.common.findings import PAGES, TITLES, Sweep, sweeps
 from pages.common.layout import RESULT, is_demo
+from pfd_engine.finding_tables import shared_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ def choose_sweep(choices: Choices, experiment: str) -> Sweep | None:
             else f"No {TITLES[experiment].lower()} sweep has been measured in this workspace yet."
         )
         st.caption("On your own machine, this command trains and measures the students; the page fills while it runs.")
-        st.code(f"python -m pfd_engine {COMMANDS[experiment]}", language="bash")
+        st.code(f"python -m pfd_engine {COMMANDS[experiment]}", language="bash", wrap_lines=True)
         return None
     by_id = {sweep.run_id: sweep for sweep in found}
     labels = {sweep.run_id: _label(sweep) for sweep in found}
@@ -52,7 +53,9 @@ def headline(sentence: str, color: str) -> None:
 
 
 def unfinished(sweep: Sweep) -> None:
-    """Say that a sweep still grows, or never finished."""
+    """Say that a sweep still grows, never finished, or is somebody else's."""
+    if sweep.is_pulled:
+        st.caption(words.markdown(f"Results of others, {words.source(sweep.source)}. The sentence was computed here, from their rows."))
     if sweep.state in ("queued", "running"):
         st.caption("This sweep is still running: what is shown is what it has measured so far.")
     elif sweep.state != "finished":
@@ -61,22 +64,7 @@ def unfinished(sweep: Sweep) -> None:
 
 def under_plot(facts: Mapping[str, Any], *more: str) -> None:
     """Name what all numbers of a plot share: noises, descriptor, solver, teacher, students."""
-    start, count = facts.get("noise_seed"), facts.get("num_noises")
-    seeds = [f"{seed:g}" for seed in facts.get("student_seeds") or []]
-    solver, steps = str(facts.get("solver")), facts.get("solver_steps")
-    solver += f", {words.count(steps, 'step')} on both sides" if steps else ", numbers of steps differ"
-    parts = [
-        f"M = {count:,} noises" + (f" (seeds {start} to {start + count - 1})" if start is not None else "") if count else "",
-        f"Ψ: {facts.get('descriptor') or 'pixel'}",
-        solver if facts.get("solver") else "",
-        f"teacher {_teacher(facts)}",
-        f"objective {facts['objective']}" if facts.get("objective") else "",
-        f"student seeds {', '.join(seeds)}" if 0 < len(seeds) <= 10 else words.count(len(seeds), "student seed") if seeds else "",
-        f"{words.count(facts['step'], 'training step')}" if facts.get("step") else "",
-        facts.get("training") or "",
-        *more,
-    ]
-    st.caption(words.markdown(" · ".join(part for part in parts if part)))
+    st.caption(words.markdown(shared_line(facts, *more)))
 
 
 def plot(figure: go.Figure, key: str, alt: str, on_point: Callable[[list[Any]], None]) -> None:
@@ -137,16 +125,9 @@ def draw_wall(run_id: str, student: str | None) -> None:
     st.page_link(RESULT, label="Open its run", query_params={"run": run_id})
 
 
-def _teacher(facts: Mapping[str, Any]) -> str:
-    revision = words.short_revision(facts.get("teacher_revision"))
-    name = words.short(str(facts.get("teacher") or "?"))
-    return f"{name} ({revision})" if revision and revision not in name else name
-
-
 def _label(sweep: Sweep) -> str:
     parts = [sweep.name or sweep.run_id, words.count(sweep.students, "student"), words.ago(sweep.created)]
-    parts += ["published"] if sweep.source == "published" else []
-    return " · ".join(part for part in parts if part)
+    return " · ".join(part for part in (*parts, words.source(sweep.source)) if part)
 
 
 def sweep_result(experiment: str, sweep: Sweep) -> None:
@@ -171,6 +152,8 @@ def sweep_result(experiment: str, sweep: Sweep) -> None:
         ("Git commit", str(run.get("git_commit") or "–")),
         ("Run", sweep.run_id),
     ]
+    if pulled := sweep.is_pulled and words.source(sweep.source):
+        rows.insert(0, ("Source", pulled))
     st.subheader("Where this comes from")
     st.html(words.facts(rows))
     if run.get("command"):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +34,11 @@ class Sweep:
     teacher: str
     stamp: str
     finding: str | None = None
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether somebody else published it."""
+        return self.source not in ("workspace", "published")
 
 
 @dataclass(frozen=True)
@@ -133,11 +137,13 @@ def version() -> str:
 
 
 def newest_findings() -> list[tuple[str, Sweep, str]]:
-    """Return experiment, sweep and sentence of each finding that has data: the first sweep of each name, two an experiment at most."""
+    """Return experiment, sweep and sentence of each finding that has data: the first sweep of each name, two an experiment at most,
+    none of others."""
     analyses: dict[str, Callable[[str, str], Finding]] = {"scaling": scaling, "training-dynamics": dynamics, "bias-variance": bias_variance}
     found = []
     for experiment, analyze in analyses.items():
-        named = {sweep.name: sweep for sweep in reversed(sweeps(experiment))}
+        own = [sweep for sweep in sweeps(experiment) if not sweep.is_pulled]
+        named = {sweep.name: sweep for sweep in reversed(own)}
         for sweep in list(reversed(named.values()))[:2]:
             found.append((experiment, sweep, sweep.finding or analyze(sweep.run_id, sweep.stamp).sentence))
     return found
@@ -152,48 +158,9 @@ def _sweeps(experiment: str, version: str) -> list[Sweep]:
 
 @st.cache_resource(max_entries=2, show_spinner=False)  # nobody changes this frame, and copying it takes longer than the page
 def _trade_offs(version: str) -> pd.DataFrame:
-    from pages.common import words
-    from pfd_engine.sweep_queries import trade_off_rows
+    from pfd_engine.trade_off_table import trade_off_frame
 
-    frame = trade_off_rows(the_store())
-    added = []
-    for row in frame.to_dict("records"):
-        calls, keeps = _calls_and_coupling(row)
-        steps = row["student_steps"]
-        of_sweep = row["experiment"] != "evaluation"
-        trained = f"{row['size']} {row['objective']}" if "/runs/distill-" in row["student"] and row["size"] else words.short(row["student"])
-        name = row["student"] if of_sweep else trained + ("" if _missing(steps) else f", {words.count(int(steps), 'step')}")
-        revision = words.short_revision(row["teacher_revision"] or "")
-        group = f"{words.short(row['teacher'])}{f'@{revision}' if revision else ''}, {row['descriptor'] or 'pixel'}"
-        added.append((calls, keeps, name, f"{row['run_id']}|{row['student']}|{'' if _missing(steps) else int(steps)}", group))
-    frame[["network_calls", "keeps_coupling", "name", "key", "group"]] = added or None
-    return frame.drop(columns="result")
-
-
-def _calls_and_coupling(row: Mapping[Any, Any]) -> tuple[float, bool]:
-    """Return the student's network calls a noise (NaN: not known), and whether its sampler keeps the link with the starting noise."""
-    from pfd_engine.solvers import SOLVERS
-
-    objective, steps, solver = row["objective"], row["student_steps"], SOLVERS.get(str(row["solver"]))
-    keeps = objective != "distribution-matching" and not (objective == "consistency" and not _missing(steps) and steps > 1)
-    result = json.loads(row["result"]) if isinstance(row["result"], str) else {}
-    own = None if _missing(steps) else int(steps)
-    shorts = [short for short in (result.get("distillation") or {}).get("evaluations") or [] if isinstance(short, dict)]
-    about = [short for short in shorts if (short.get("student"), short.get("student_steps")) == (row["student"], own)]
-    if not shorts and result.get("student_steps") == own:
-        about = [result]
-    mine = about[0] if about else {}
-    keeps = keeps and not mine.get("coupling_note")
-    calls = (mine.get("network_calls") or {}).get("student")
-    if isinstance(calls, int):
-        return float(calls), keeps
-    if _missing(steps):
-        return (float("nan") if solver is None else float(solver.network_calls(int(row["solver_steps"])))), keeps
-    return float(steps), keeps
-
-
-def _missing(value: object) -> bool:
-    return value is None or value != value
+    return trade_off_frame(the_store())
 
 
 def _students(measurements: pd.DataFrame) -> pd.DataFrame:

@@ -8,8 +8,9 @@ from typing import Any
 import streamlit as st
 
 from pages.common import words
+from pages.common.access import may_use, why_not
 from pages.common.fields import Form, Slot
-from pages.common.layout import DISTILL, EVALUATE, RESULT, SWEEP, alert, is_demo, repeated
+from pages.common.layout import DISTILL, EVALUATE, RESULT, SWEEP, alert, repeated
 from pages.common.sweep_fields import sweep_link
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.distill_config import DistillConfig
@@ -36,6 +37,16 @@ DISTILL_FORM = Form(
     references=("teacher",),
     renamed={name: f"distill_{name}" for name in ("steps", "seed", "student_steps", "batch_size", "descriptor")},
 )
+WOULD_DO = {
+    "evaluate": "Launching would download both models, follow the same noises through both, and keep the distance with its interval.",
+    "distill": "Launching would draw the teacher's samples, train the student on them, and measure how far it ends from the teacher.",
+    "sweep": "Launching would train every student on a server's own cores or GPUs, and measure each at its checkpoints.",
+}
+EXAMPLES = {
+    "evaluate": "evaluate --teacher owner/teacher --student owner/student",
+    "distill": "distill --teacher owner/teacher --size mlp-128",
+    "sweep": "sweep scaling",
+}
 FORMS = {"evaluate": (EVALUATE, EVALUATE_FORM), "distill": (DISTILL, DISTILL_FORM)}
 
 
@@ -94,19 +105,20 @@ def show_form(
             except InputError as error:
                 problem = error
         again = st.container()
-        started = not is_demo() and st.button("Launch", type="primary", width="stretch", key="launch")
+        allowed = may_use()
+        started = allowed and st.button("Launch", type="primary", width="stretch", key="launch")
     if problem is not None and (started or not _only_missing(problem)):
         if problem.field in slots:
             slots[problem.field].html(alert(str(problem)))
             again.html(repeated(str(problem)))  # the field may be out of sight, and then Launch would seem to do nothing
         else:
             again.html(alert(str(problem)))
+    if not allowed:
+        with right:
+            closed(form, config)
     if config is None:
         return
     with right:
-        if is_demo():
-            what = config.what.removeprefix("an ").removeprefix("a ")
-            st.info(f"This is a read-only demo. The same {what} runs on your own machine with the command below.")
         st.caption("The same from the command line")
         st.code(config.command(), language="bash", wrap_lines=True)
         draw_more(config)
@@ -117,18 +129,25 @@ def show_form(
             again.html(alert(str(error)))
 
 
+def closed(form: Form, config: RunConfig | None) -> None:
+    """Say why this visitor cannot launch, what launching would do, and how to do the same elsewhere while the form is not filled in."""
+    kind = str(form.config.model_fields["kind"].default)
+    st.info(f"{why_not()} {WOULD_DO[kind]} The command does the same on your own machine.")
+    if config is None:
+        st.caption("For example")
+        st.code(f"python -m pfd_engine {EXAMPLES[kind]}", language="bash", wrap_lines=True)
+
+
 def _only_missing(problem: Exception) -> bool:
     """Whether a problem is no more than a field that nobody has filled in yet."""
     return " is missing: " in str(problem)
 
 
 def launch(config: RunConfig) -> None:
-    """Queue the run, see that a worker lives, and go to the run's page."""
-    from pfd_engine.runs import create_run
-    from pfd_engine.worker import ensure_worker
+    """Queue the run, see that a worker lives, and go to the run's page; raises InputError where this visitor may not."""
+    from pages.common.access import visitor
+    from pfd_engine import launching
     from pfd_engine.workspace import Workspace
 
-    workspace = Workspace.from_environment()
-    run = create_run(workspace, config, queued=True)
-    ensure_worker(workspace)
+    run = launching.launch(Workspace.from_environment(), config, visitor())
     st.switch_page(RESULT, query_params={"run": run.id})

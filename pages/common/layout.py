@@ -15,6 +15,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from pfd_engine.access import mode
 from pfd_engine.errors import PFDError
 from pfd_engine.workspace import Workspace
 
@@ -37,9 +38,10 @@ SCALING, DYNAMICS, BIAS_VARIANCE, TRADE_OFFS = (
     "pages/trade_offs.py",
 )
 METHODS = "pages/methods.py"
+SHARED = "pages/shared.py"
 EXPLORE = "pages/explore.py"
 NAVIGATION = {
-    "Results": ((HOME, "Home"), (RESULT, "Result"), (EXPLORE, "Explore")),
+    "Results": ((HOME, "Home"), (RESULT, "Result"), (EXPLORE, "Explore"), (SHARED, "Shared results")),
     "Findings": ((SCALING, "Scaling"), (DYNAMICS, "Training dynamics"), (BIAS_VARIANCE, "Bias-variance"), (TRADE_OFFS, "Trade-offs")),
     "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (SWEEP, "Sweep"), (RUNS, "Runs")),
     "Models": ((CHECKPOINTS, "Checkpoints"),),
@@ -52,7 +54,7 @@ _spared = 0
 
 def is_demo() -> bool:
     """Say whether this server is a read-only demo (`PFD_MODE=demo`): nothing can be launched and there is no workspace."""
-    return os.environ.get("PFD_MODE", "").strip().lower() == "demo"
+    return mode() == "demo"
 
 
 @contextmanager
@@ -73,6 +75,11 @@ def page(title: str) -> Iterator[None]:
                 st.page_link(path, label=label, width="stretch")
         if is_demo():
             st.caption("Read-only demo: published results only.")
+    if mode() == "hosted":
+        from pages.common.access import sign_in
+
+        with st.sidebar, boundary("sign-in"):
+            sign_in()
     st.html(HERE / "copy_link.html", unsafe_allow_javascript=True)
     if not is_demo() and (problem := workspace_problem()):
         st.html(alert(problem))

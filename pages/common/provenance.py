@@ -29,7 +29,7 @@ def pinned(result: Result, role: str, reference: str) -> str:
 def provenance(result: Result) -> str:
     """Return where the numbers come from as HTML: models, seeds, solver, versions, device."""
     details, summary = result.details, result.summary
-    rows = []
+    rows = [("Source", words.source(summary.source))] if summary.source not in ("workspace", "published") else []
     for role in ("teacher", "student"):
         model = mapping(details.get(role))
         rows += [

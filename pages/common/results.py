@@ -142,7 +142,7 @@ def summary_card(summary: Summary) -> None:
         f"{summary.num_noises:,} noises" if summary.num_noises else "",
         summary.apart,
         words.ago(summary.finished),
-        "published" if summary.source == "published" else "",
+        words.source(summary.source),
     ]
     st.caption(words.markdown(" · ".join(note for note in notes if note)))
 

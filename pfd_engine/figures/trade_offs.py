@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -64,6 +66,6 @@ def _points(rows: pd.DataFrame, cost: str, objective: str, *, keeps: bool) -> go
             "type": "data", "symmetric": False, "array": (rows["ci_high"] - rows["E_gen"]).to_numpy(),
             "arrayminus": (rows["E_gen"] - rows["ci_low"]).to_numpy(), "color": color, "thickness": 1, "width": 0,
         },
-        customdata=rows[["key", "name"]].to_numpy(dtype=object),
+        customdata=rows[["key"]].assign(name=rows["name"].map(lambda name: escape(str(name), quote=False))).to_numpy(dtype=object),
         hovertemplate="%{customdata[1]}<br>%{x:,.6~g} → %{y:.3f}<extra></extra>",
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Results as a folder that others can open: Parquet tables, re-encoded PNGs, figures, a card, and where every number came from."""

@@ -1,0 +1,129 @@
+"""The card of a bundle: front matter for the Hub's viewer, what was found, the numbers with their intervals, and how to open it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pfd_engine.bundles.figures import Sweep
+from pfd_engine.bundles.format import FIGURES_FILE, TABLE_FILES, WALLS, Provenance
+
+MOST_NUMBERS, MOST_RUNS, MOST_WALLS = 60, 50, 12
+METRICS = ("PFD", "E_mem", "memorization_ratio")
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def write_card(
+    provenance: Provenance, tables: Rows, sweeps: Sequence[Sweep], walls: Sequence[str], repository: str | None, figures: bool
+) -> str:
+    """Return README.md; `walls` are the runs that have a picture, `repository` is where the bundle goes, None for a folder alone."""
+    where = repository or "./this-folder"
+    sections = [
+        _front_matter(provenance, tables),
+        "# Distilled diffusion models, judged by probability flow distance\n",
+        "Teacher and student start from the same noise; probability flow distance (PFD) is how far apart they end. A small PFD to the "
+        "teacher means that the student generalizes, a small distance to its own training set (E_mem) that it memorizes.\n",
+        _findings(sweeps, figures),
+        _numbers(tables["measurements"]),
+        "## Open it beside your own results\n",
+        f"```bash\npython -m pfd_engine pull {where}\n```\n",
+        "The app then shows these results with their source, never mixed with yours. The tables are ordinary Parquet files: "
+        "`measurements` has one row a number, `runs` says how each came about, `noise_distances` has the squared distances.\n",
+        _walls(walls),
+        _models(tables),
+        _commands(tables["runs"]),
+        f"Written by pfd_engine {provenance.software_version}, commit {provenance.git_commit or 'not known'}; `provenance.json` has the "
+        "configuration, versions and revisions of every run.\n",
+    ]
+    return "\n".join(section for section in sections if section)
+
+
+def _front_matter(provenance: Provenance, tables: Rows) -> str:
+    shown = [name for name in ("measurements", *(name for name in TABLE_FILES if name != "measurements")) if tables[name]]
+    lines = ["---", f"license: {provenance.license}", "pretty_name: Probability flow distance of distilled diffusion models"]
+    lines += ["tags:", "- diffusion", "- distillation", "- probability-flow-distance", "- pfd-results", "configs:"]
+    for name in shown:
+        default = ["  default: true"] if name == shown[0] else []
+        lines += [f"- config_name: {name}", *default, "  data_files:", "  - split: results", f"    path: {TABLE_FILES[name]}"]
+    return "\n".join([*lines, "---", ""])
+
+
+def _findings(sweeps: Sequence[Sweep], figures: bool) -> str:
+    told = [sweep for sweep in sweeps if sweep.finding]
+    if not told:
+        return ""
+    lines = [f"- **{text(sweep.name)}** ({sweep.experiment}): {text(sweep.finding)}" for sweep in told]
+    more = f"\nThe figures are in [`{FIGURES_FILE}`]({FIGURES_FILE}), which opens without a network.\n" if figures else ""
+    return "## What the sweeps show\n\n" + "\n".join(lines) + "\n" + more
+
+
+def _numbers(measurements: Sequence[Mapping[str, Any]]) -> str:
+    """Return a row for each evaluation, with the numbers that it has."""
+    found: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
+    for row in measurements:
+        if row["experiment"] == "evaluation" and row["band"] is None and row["metric"] in METRICS:
+            key = tuple(row[name] for name in ("run_id", "student", "student_steps", "teacher", "num_noises", "descriptor"))
+            found.setdefault(key, {})[row["metric"]] = row
+    if not found:
+        return ""
+    heads = ["student", "own steps", "teacher", "noises", "descriptor", "PFD", "E_mem", "memorization ratio"]
+    lines = ["## Numbers\n", "Intervals are 95 %, over noises.\n", _row(heads), _row(["---"] * len(heads))]
+    for key in sorted(found, key=lambda key: [str(part or "") for part in key])[:MOST_NUMBERS]:
+        _, student, steps, teacher, noises, descriptor = key
+        numbers = [_with_interval(found[key].get(metric)) for metric in METRICS]
+        lines.append(_row([_code(student), f"{steps or '-'}", _code(teacher), f"{noises or 0:,}", text(descriptor or "pixel"), *numbers]))
+    more = f"\n{len(found) - MOST_NUMBERS:,} more are in `measurements.parquet`.\n" if len(found) > MOST_NUMBERS else ""
+    return "\n".join(lines) + "\n" + more
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _walls(walls: Sequence[str]) -> str:
+    if not walls:
+        return ""
+    pictures = [f"![Same-noise pairs of run {run_id}]({WALLS}/{run_id}.png)\n" for run_id in walls[:MOST_WALLS]]
+    more = f"{len(walls) - MOST_WALLS:,} more are in `{WALLS}/`.\n" if len(walls) > MOST_WALLS else ""
+    caption = "Each column starts from one noise, the nearest pair first: teacher, student and, where kept, the nearest training image.\n"
+    return "\n".join(["## Same noise, both models\n", caption, *pictures, more])
+
+
+def _models(tables: Rows) -> str:
+    licenses = {row["reference"]: row["license"] for row in tables["checkpoints"]}
+    if not licenses:
+        return ""
+    lines = [f"- {_code(name)}: {text(licenses[name] or 'license not stated')}" for name in sorted(licenses)[:MOST_RUNS]]
+    note = "Images come from these models and fall under their licenses. Students have model repositories and cards of their own: "
+    return "## Models\n\n" + note + "`python -m pfd_engine push` puts one there.\n\n" + "\n".join(lines) + "\n"
+
+
+def _commands(runs: Sequence[Mapping[str, Any]]) -> str:
+    commands = [row["command"] for row in runs if row["command"]][:MOST_RUNS]
+    fence = "````"  # no command of ours holds four backticks, and shlex quotes those of others
+    return f"## Measure it again\n\n{fence}bash\n" + "\n".join(" ".join(c.split()) for c in commands) + f"\n{fence}\n" if commands else ""
+
+
+def _with_interval(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "-"
+    if row["ci_low"] is None or row["ci_high"] is None:
+        return f"{row['value']:.4g}"
+    return f"{row['value']:.4g} ({row['ci_low']:.4g} to {row['ci_high']:.4g})"
+
+
+def _code(value: object) -> str:
+    return f"`{str(value).replace('`', chr(39)).replace('|', '/')}`"
+
+
+def text(value: object) -> str:
+    """Write a text so that Markdown and HTML show it as it stands, on one line."""
+    line = " ".join(str(value).split())
+    return "".join(f"&#{ord(c)};" if c in "<>&" else f"\\{c}" if c in r"\`*_{}[]#|!~$" else c for c in line)
+
+
+def result_of(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result of a row of `runs`, empty where it has none."""
+    found = json.loads(run["result"]) if run["result"] else None
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,142 @@
+"""The tables of the finding pages as headings and rows of texts, and the line below each plot: for the pages and the static snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pfd_engine import words
+
+if TYPE_CHECKING:
+    from pfd_engine.analysis import BiasVarianceAnalysis, DynamicsAnalysis, ScalingAnalysis
+
+PAPER_EXPONENT = 0.5
+MOVES = (("fall", "first fall"), ("rise", "rise"), ("second_fall", "second fall"))
+NOTES = {
+    "collapse": "Collapse: the share of a curve's variance between sizes, at equal N / parametersᵃ, that rescaling removes, with its 95 % "
+    "interval. Below 0, rescaling drives the curves apart.",
+    "crossings": "Below N* a student lies closer to its training set, above it to its teacher.",
+    "verdicts": "Steps are chosen on some students and noises and the moves measured on the others, so that a flat curve shows one with "
+    "2.5 % probability; a move counts where its 95 % interval excludes 0. A verdict needs all its moves in one order at every choice of "
+    "steps, so that moves which each exclude 0 may still be undetermined together. A peak or dip at the last step may go on.",
+    "bands": "The squared error in bands of the principal components of the teacher's samples, leading components at the bottom; the bands "
+    "add up to E_gen² exactly.",
+    "parts": "Bias² is how far the mean of the students lies from the teacher, variance how far they lie from their mean; together they "
+    "are E_gen² exactly. Bias² is estimated without bias and can come out slightly below 0.",
+}
+
+
+class Table(NamedTuple):
+    """Headings, and rows of as many texts each; nothing is escaped."""
+
+    headings: list[str]
+    rows: list[list[str]]
+
+
+def collapse_table(analysis: ScalingAnalysis) -> Table | None:
+    """Return how well curves collapse with the fitted exponent and with the paper's; None where no exponent could be fitted."""
+    exponent, scores = analysis.exponent, analysis.collapse
+    if exponent.value != exponent.value:
+        return None
+    curves = list(dict.fromkeys(scores["curve"]))
+    cells = {(row["kind"], row["curve"]): percent(row["score"], row["ci_low"], row["ci_high"]) for row in scores.to_dict("records")}
+    rows = [
+        [
+            "fitted",
+            words.with_interval(exponent.value, exponent.ci_low, exponent.ci_high),
+            *(cells["fitted", curve] for curve in curves),
+        ],
+        ["the paper's", f"{PAPER_EXPONENT:g}", *(cells["paper", curve] for curve in curves)],
+        ["none", "0", *("0 %, by definition" for _ in curves)],
+    ]
+    return Table(["rescaling", "exponent a of N* ~ parametersᵃ", *(f"collapse of {curve}" for curve in curves)], rows)
+
+
+def crossings_table(analysis: ScalingAnalysis) -> Table:
+    """Return N* of each size with its interval."""
+    says = {"below": "below the smallest N, {n_min:,}", "above": "above the largest N, {n_max:,}", "unknown": "not known"}
+    rows = []
+    for row in analysis.crossings.to_dict("records"):
+        value = says[row["censored"]].format(n_min=row["n_min"], n_max=row["n_max"]) if row["censored"] else f"{row['crossing']:,.0f}"
+        low = f"{row['ci_low']:,.0f}" if row["ci_low"] > 0 else f"below {row['n_min']:,}"
+        high = f"{row['ci_high']:,.0f}" if row["ci_high"] < float("inf") else f"above {row['n_max']:,}"
+        interval = "–" if row["censored"] == "unknown" else f"{low} to {high}"
+        known = row["parameters"] == row["parameters"]
+        rows.append([str(row["size"]), words.parameters(int(row["parameters"]) if known else None), value, interval, f"{row['seeds']}"])
+    return Table(["size", "parameters", "N*", "95 % interval", "student seeds"], rows)
+
+
+def verdicts_table(analysis: DynamicsAnalysis, size: str) -> Table:
+    """Return the verdict for each N of a size, with the steps and the moves behind it."""
+    rows = []
+    for row in analysis.verdicts.to_dict("records"):
+        if row["size"] == size:
+            steps = [_step(row[name]) for name in ("dip_step", "peak_step", "second_dip_step")]
+            moves = [_move(row[m], row[f"{m}_low"], row[f"{m}_high"]) for m, _ in MOVES]
+            students = f"{row['seeds']}" + (f" ({row['left_out']} left out)" if row["left_out"] else "")
+            rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *steps, *moves, students])
+    headings = ["N", "verdict", "dip at step", "peak at step", "second dip at step", *(f"{name} of E_gen" for _, name in MOVES), "students"]
+    return Table(headings, rows)
+
+
+def parts_table(analysis: BiasVarianceAnalysis) -> Table:
+    """Return bias², variance and their sum for each size and N."""
+    rows = []
+    for row in analysis.table.to_dict("records"):
+        parts = [words.with_interval(row[part], row[f"{part}_low"], row[f"{part}_high"]) for part in ("bias2", "variance", "E_gen2")]
+        share = f"{100 * row['share']:.0f} % [{100 * row['share_low']:.0f}, {100 * row['share_high']:.0f}]"
+        rows.append([str(row["size"]), f"{row['num_samples']:,}", *parts, share, str(row["dominates"])])
+    return Table(["size", "N", "bias²", "variance", "E_gen²", "variance's share", "larger part"], rows)
+
+
+def shared_line(facts: Mapping[str, Any], *more: str) -> str:
+    """Name what all numbers of a plot share: noises, descriptor, solver, teacher, students (`sweep_queries.sweep_facts`)."""
+    start, count = facts.get("noise_seed"), facts.get("num_noises")
+    seeds = [f"{seed:g}" for seed in facts.get("student_seeds") or []]
+    solver, steps = str(facts.get("solver")), facts.get("solver_steps")
+    solver += f", {words.count(steps, 'step')} on both sides" if steps else ", numbers of steps differ"
+    parts = [
+        f"M = {count:,} noises" + (f" (seeds {start} to {start + count - 1})" if start is not None else "") if count else "",
+        f"Ψ: {facts.get('descriptor') or 'pixel'}",
+        solver if facts.get("solver") else "",
+        f"teacher {_teacher(facts)}",
+        f"objective {facts['objective']}" if facts.get("objective") else "",
+        f"student seeds {', '.join(seeds)}" if 0 < len(seeds) <= 10 else words.count(len(seeds), "student seed") if seeds else "",
+        f"{words.count(facts['step'], 'training step')}" if facts.get("step") else "",
+        facts.get("training") or "",
+        *more,
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def unit_of(descriptor: object) -> str:
+    """Return the unit of distances: that of the data for pixels, else the descriptor's."""
+    return "data units" if descriptor in (None, "pixel") else f"{descriptor} units"
+
+
+def _teacher(facts: Mapping[str, Any]) -> str:
+    revision = words.short_revision(facts.get("teacher_revision"))
+    name = words.short(str(facts.get("teacher") or "?"))
+    return f"{name} ({revision})" if revision and revision not in name else name
+
+
+def percent(value: float, low: float, high: float) -> str:
+    """Write a share with its interval in percent; a dash where it is not defined."""
+    if value != value:
+        return "–"
+    digits = 1 if high - low < 0.02 else 0
+    return (
+        f"{100 * value:.0f} %"
+        if low != low or high != high
+        else "{:.{d}f} % [{:.{d}f}, {:.{d}f}]".format(*(100 * number for number in (value, low, high)), d=digits)
+    )
+
+
+def _move(value: float, low: float, high: float) -> str:
+    if value != value:
+        return "–"
+    return "none found" if low == high == value or abs(value) < 5e-4 else words.with_interval(value, low, high)
+
+
+def _step(value: Any) -> str:
+    return "–" if value is None or value != value or str(value) == "<NA>" else f"{int(value):,}"

@@ -1,0 +1,157 @@
+"""The other pages of the snapshot: Home, the results of single pairs, and the text of the Methods page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from pfd_engine import figures, methods_text, store_queries, words
+from pfd_engine.analysis import convergence, memorization_verdict
+from pfd_engine.finding_tables import Table, percent, unit_of
+from pfd_engine.site.blocks import Code, Facts, Figure, Formula, Heading, Note, Page, Prose, Rows, Sentence, Wall
+from pfd_engine.site.finding_pages import FILES, NAMES, OWN, Sweep, empty, provenance, read_pairs
+from pfd_engine.store import Store
+
+LATEST = 12
+VERDICTS = {
+    "memorizes": ("The student memorizes", "E_mem", "it ends closer to the exact flow of its training set than to its teacher"),
+    "generalizes": ("The student generalizes", "E_gen", "it ends closer to its teacher than to the exact flow of its training set"),
+    "undetermined": ("Undetermined", "empirical map", "its distances to teacher and training set cannot be told apart with these noises"),
+}
+LABELS = {"PFD": "PFD to the teacher", "E_mem": "E_mem to the training set", "memorization_ratio": "Memorization ratio"}
+PFD_MATHML = (
+    "<mi>PFD</mi><mo>(</mo><mi>p</mi><mo>,</mo><mi>q</mi><mo>)</mo><mo>=</mo><msqrt><msub><mi>E</mi><msub><mi>x</mi><mi>T</mi></msub></msub>"
+    "<msup><mrow><mo>‖</mo><mi>Ψ</mi><mo>(</mo><msub><mi>Φ</mi><mi>p</mi></msub><mo>(</mo><msub><mi>x</mi><mi>T</mi></msub><mo>)</mo><mo>)</mo>"
+    "<mo>−</mo><mi>Ψ</mi><mo>(</mo><msub><mi>Φ</mi><mi>q</mi></msub><mo>(</mo><msub><mi>x</mi><mi>T</mi></msub><mo>)</mo><mo>)</mo><mo>‖</mo>"
+    "</mrow><mn>2</mn></msup></msqrt>"
+)
+FLOW_MATHML = (
+    "<mfrac><mrow><mi>d</mi><mi>x</mi></mrow><mrow><mi>d</mi><mi>σ</mi></mrow></mfrac><mo>=</mo><mfrac><mrow><mi>x</mi><mo>−</mo><mi>D</mi>"
+    "<mo>(</mo><mi>x</mi><mo>;</mo><mi>σ</mi><mo>)</mo></mrow><mi>σ</mi></mfrac><mo>,</mo><mspace width='1em'></mspace><msub><mi>x</mi>"
+    "<mi>T</mi></msub><mo>=</mo><mi>T</mi><mi>z</mi><mo>,</mo><mspace width='1em'></mspace><mi>z</mi><mo>∼</mo><mi>N</mi><mo>(</mo>"
+    "<mn>0</mn>"
+    "<mo>,</mo><mi>I</mi><mo>)</mo>"
+)
+DECOMPOSITION_MATHML = (
+    "<msubsup><mi>E</mi><mi>gen</mi><mn>2</mn></msubsup><mo>=</mo><mfrac><mn>1</mn><mi>K</mi></mfrac><munder><mo>∑</mo><mi>k</mi></munder><msup>"
+    "<mrow><mo>‖</mo><msub><mi>f</mi><mi>k</mi></msub><mo>−</mo><msup><mi>f</mi><mo>*</mo></msup><mo>‖</mo></mrow><mn>2</mn></msup><mo>=</mo>"
+    "<msup><mi>bias</mi><mn>2</mn></msup><mo>+</mo><mi>variance</mi>"
+)
+
+
+def home_page(sweeps: dict[str, list[Sweep]]) -> Page:
+    """Return the first page: what this is, and the sentence of each sweep."""
+    blocks: list[Any] = [
+        Prose(
+            "Distilled diffusion models are judged here by **probability flow distance** (PFD): start teacher and student from the same "
+            "noise and see how far apart they end. A small PFD to the teacher means that the student generalizes; a small distance to the "
+            "student's own training set means that it memorizes. Every number was measured, with its interval and the images behind it."
+        )
+    ]
+    if any(sweeps.values()):
+        blocks.append(Heading("What sweeps of students show"))
+    for experiment, found in sweeps.items():
+        color = figures.COLORS["variance" if experiment == "bias-variance" else "E_gen"]
+        for sweep in found:
+            name = NAMES[experiment] + (f" ({sweep.name})" if sweep.name != experiment else "")
+            blocks.append(Sentence(sweep.sentence, color, name, FILES[experiment], f"See {NAMES[experiment].lower()}"))
+    return Page("index.html", "Home", "Does the student generalize or memorize?", blocks)
+
+
+def results_page(store: Store, run_ids: list[str] | None) -> Page:
+    """Return the page of single evaluations and distillations, newest first."""
+    column, parameters = ("source", [list(OWN), LATEST]) if run_ids is None else ("run_id", [run_ids, len(run_ids)])
+    runs = store.rows(
+        f"select run_id, source, result from runs where result is not null and kind <> 'sweep' and list_contains(?::varchar[], {column}) "
+        "qualify row_number() over (partition by run_id order by source desc) = 1 order by created desc nulls last, run_id limit ?",
+        parameters,
+    )
+    blocks = [block for run in runs for block in _result(store, run["run_id"], json.loads(run["result"]))]
+    return Page("results.html", "Results", "Results: one student, one teacher", empty(blocks))
+
+
+def methods_page() -> Page:
+    """Return what every number means and where it ends."""
+    text = methods_text
+    facts = [(name, f"{what[0].upper()}{what[1:]}. What it does not say: {limit}.") for name, what, limit in text.NUMBERS]
+    blocks = [
+        Prose(text.INTRODUCTION), Formula(PFD_MATHML, text.DISTANCE), Formula(FLOW_MATHML, text.FLOW), Prose(text.NOTATION),
+        Heading("The numbers, and what they do not say"), Facts(facts), Heading("The three findings"), Prose(text.FINDINGS),
+        Formula(DECOMPOSITION_MATHML, text.DECOMPOSITION), Heading("Citation"),
+        Code(text.BIBTEX, "If you use these numbers, cite the paper that introduced them:"),
+    ]  # fmt: skip
+    return Page("methods.html", "Methods", "Methods", blocks)
+
+
+def _result(store: Store, run_id: str, result: dict[str, Any]) -> list[Any]:
+    """Return the section of one run; empty where it has no numbers."""
+    names = [words.short(str(_model(result, role).get("reference") or "?")) for role in ("student", "teacher")]
+    distances = {metric: store_queries.noise_distances(store, run_id, metric) for metric in ("PFD", "E_mem")}
+    pfd = distances["PFD"]
+    if pfd.empty:
+        return []
+    same = len(distances["E_mem"]) and np.array_equal(distances["E_mem"]["seed"].to_numpy(), pfd["seed"].to_numpy())
+    squared = {metric: frame["distance"].to_numpy(dtype=np.float64) for metric, frame in distances.items() if metric == "PFD" or same}
+    blocks: list[Any] = [Heading(f"{names[0]} against {names[1]}")]
+    if "E_mem" in squared and len(pfd) > 1:
+        verdict = memorization_verdict(squared["PFD"], squared["E_mem"])
+        lead, color, reason = VERDICTS[verdict.word]
+        middle = (verdict.ci_low + verdict.ci_high) / 2
+        paired = words.with_interval(middle, verdict.ci_low, verdict.ci_high)
+        blocks.append(Sentence(f"{reason}; E_mem² − PFD² = {paired}, paired by noise.", figures.COLORS[color], lead))
+    blocks.append(Rows(_numbers(store, run_id, result)))
+    blocks += [Note(f"{str(note)[:1].upper()}{str(note)[1:]}.") for note in [result.get("coupling_note")] if note]
+    unit = unit_of(result.get("descriptor"))
+    frame = convergence(squared)
+    alt = f"The distances of {names[0]} from the first M noises, with 95 % bands"
+    blocks.append(
+        Figure(
+            f"convergence-{run_id}",
+            figures.convergence(frame, unit),
+            alt,
+            frame,
+            "The estimate from the first M noises, with its 95 % band.",
+        )
+    )
+    if pairs := read_pairs(store, run_id):
+        blocks.append(Heading("Same noise, both models", 3))
+        blocks.append(Wall(pairs, "Each column starts from one noise. Below it: the distance between teacher and student."))
+    return [*blocks, Heading("Where this comes from", 3), *provenance(store, run_id, _models(result))]
+
+
+def _numbers(store: Store, run_id: str, result: dict[str, Any]) -> Table:
+    """Return the numbers of a run, those of a distilled student as it was asked for."""
+    found = store_queries.measurements_of(store, run_id)
+    if result.get("distillation"):
+        steps = result.get("student_steps")
+        own = found["student_steps"].isna() if steps is None else found["student_steps"] == steps
+        found = found[(found["student"] == _model(result, "student").get("reference")) & own]
+    by_metric = {row["metric"]: row for row in found[found["band"].isna()].to_dict("records")}
+    rows = []
+    for metric, label in LABELS.items():
+        if metric in by_metric:
+            value, low, high = (float(by_metric[metric][name]) for name in ("value", "ci_low", "ci_high"))
+            share = metric == "memorization_ratio"
+            rows.append([label, percent(value, low, high) if share else words.with_interval(value, low, high)])
+    if isinstance(result.get("shuffled"), (int, float)):
+        rows.append(["Shuffled ceiling", words.number(result["shuffled"])])
+    return Table(["number", "value [95 % interval]"], rows)
+
+
+def _model(result: dict[str, Any], role: str) -> dict[str, Any]:
+    found = result.get(role)
+    return found if isinstance(found, dict) else {}
+
+
+def _models(result: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for role in ("teacher", "student"):
+        model = _model(result, role)
+        revision = words.short_revision(str(model.get("revision") or "")) or "–"
+        size = f"{words.parameters(model.get('parameters'))} parameters"
+        rows.append((role.capitalize(), f"{model.get('reference') or '–'} ({revision}), {model.get('family') or '–'}, {size}"))
+    start, count = result.get("noise_seed"), result.get("num_noises")
+    seeds = f"{start} to {start + count - 1} ({count:,})" if isinstance(start, int) and isinstance(count, int) else "–"
+    return [*rows, ("Noise seeds", seeds), ("Solver", f"{result.get('solver')}, {words.count(result.get('steps') or 0, 'step')}")]
