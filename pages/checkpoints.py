@@ -45,7 +45,7 @@ def checkpoints() -> None:
     except InputError as error:
         field.html(alert(str(error)))
         return
-    st.subheader(words.markdown(words.short(info.reference, 80)))
+    st.header(words.markdown(words.short(info.reference, 80)))
     if info.loadable:
         st.success("This model can be measured.")
     else:

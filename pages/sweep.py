@@ -29,7 +29,7 @@ def presets() -> None:
     """Draw a button for each bundled spec, with the question that it asks; the experiments themselves first, then larger and other ones."""
     from pfd_engine.experiments.spec_files import bundled_specs
 
-    st.subheader("Start from")
+    st.header("Start from")
     experiments = [name for name in bundled_specs() if name in options()["experiment"]]
     with st.container(gap="xsmall"):
         for name in experiments:

@@ -23,6 +23,7 @@ def show() -> None:
     from pages.common import finding_widgets as widgets
     from pages.common import findings
     from pages.common.choices import Choices
+    from pages.common.exports import exports
     from pages.common.kept import kept
     from pfd_engine import figures
     from pfd_engine.analysis import pareto_front, trade_off_sentence
@@ -62,8 +63,9 @@ def show() -> None:
     newest = f"the newest {DRAWN} of {known:,} and the whole front: the Explore page has all" if len(frame) < known else ""
     shared_time = "the time of students trained together is shared evenly between them" if cost == "seconds" else ""
     widgets.under_plot(shared(frame), noises(frame), f"{len(frame)} students, each at its last step", newest, shared_time, left_out)
-    widgets.csv(frame, f"trade-offs-{cost}")
+    exports(frame, figure, f"trade-offs-{cost}", {}, f"E_gen against {figures.COSTS[cost]}")
     images(choices, mine)
+    widgets.cite("trade-offs", shared(frame))
 
 
 def choose(choices: Choices, data: list[Any]) -> None:
@@ -75,7 +77,7 @@ def images(choices: Choices, frame: pd.DataFrame) -> None:
     """Let the visitor choose a student, and draw its wall."""
     from pages.common.finding_widgets import draw_wall
 
-    st.subheader("The images behind a point")
+    st.header("The images behind a point")
     names = dict(zip(frame["key"].astype(str), frame["name"].astype(str), strict=True))
     chosen = choices.pick(
         "student", "Student", names, None, index=None, placeholder="Select a point above, or choose a student here", width=420

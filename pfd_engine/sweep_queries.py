@@ -91,7 +91,7 @@ def trade_off_rows(store: Store) -> pd.DataFrame:
         "errors as (select m.*, created from measurements m join newest using (run_id, source) where metric in ('PFD', 'E_gen') "
         "and band is null and (metric = 'PFD' or student_seed is not null) "
         "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1 "
-        f"order by {OWN_FIRST}, created desc, run_id, student, student_steps limit ?) "
+        f"order by m.{OWN_FIRST}, created desc, run_id, student, student_steps limit ?) "
         "select e.run_id, e.source, e.experiment, e.teacher, e.teacher_revision, e.student, e.size, e.parameters, e.objective, "
         "e.num_samples, e.student_seed, e.step, e.student_steps, e.solver, e.solver_steps, e.descriptor, e.num_noises, e.noise_seed, "
         "e.value as E_gen, e.ci_low, e.ci_high, s.value as seconds, case when e.metric = 'PFD' then r.result end as result "

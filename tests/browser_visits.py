@@ -11,6 +11,7 @@ PAGES = {
     "Home": "",
     "Result": "result",
     "Explore": "explore",
+    "Compare": "compare",
     "Shared results": "shared",
     "Scaling": "scaling",
     "Training dynamics": "dynamics",

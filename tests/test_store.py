@@ -284,6 +284,28 @@ def test_a_database_of_the_first_version_gains_the_columns_of_students(monkeypat
     connection.close()
 
 
+def test_published_results_of_the_second_version_are_read_as_they_are(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "published.duckdb"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pfd_engine.store.MIGRATIONS", MIGRATIONS[:2])
+        connection = duckdb.connect(":memory:")
+        connection.execute("attach ? as published", [str(path)])
+        migrate(connection, "published")
+        names = "key, run_id, source"
+        connection.execute(f"insert into published.runs ({names}) values ('k', 'r', 'published')")
+        connection.execute(
+            f"insert into published.pairs ({names}, \"group\", rank, seed, distance) values ('k', 'r', 'published', 'median', 1, 2, 3)"
+        )
+        connection.close()
+    before = path.read_bytes()
+    run = finished_run(workspace)
+    with Store(workspace, path) as store:
+        store.ingest()
+        assert [(row["seed"], row["empirical_png"]) for row in queries.pairs(store, "r")] == [(2, None)]
+        assert [row["seed"] for row in queries.pairs(store, run.id)] == [3]
+    assert path.read_bytes() == before
+
+
 def test_a_failed_migration_changes_nothing(workspace: Workspace) -> None:
     connection = duckdb.connect(":memory:")
     connection.execute("attach ':memory:' as w")
