@@ -145,7 +145,7 @@ def appearance(choices: Choices, subjects: Sequence[Subject]) -> tuple[str, View
         with third:
             side = choices.pick("size", "Size of an image", {str(side): f"{side} pixels" for side in SIZES}, "96") or "96"
         with fourth:
-            extras = choices.pick_many("rows", "More rows", EXTRAS, tuple(EXTRAS), draw=st.pills, selection_mode="multi")
+            extras = choices.pick_many("rows", "More rows", EXTRAS, tuple(EXTRAS))
         gains = {str(gain): "as they are" if gain == 1 else f"{gain} times" for gain in GAINS}
         gain = choices.pick("gain", "Differences", gains, "1", width=200) if view == "difference" else "1"
         asked = seeds(text)
@@ -212,10 +212,7 @@ def notes(shown: Grid, columns: Sequence[Column], offered: Sequence[Column], vie
             "that one. Its distance is known all the same."
         )
     if "empirical" in view.extras and any(kept and kept.empirical is None for column in shown.columns for kept in column.kept):
-        st.caption(
-            "Images of the empirical map are kept of a run's first noises, by runs that know their training set and were measured "
-            "since this page exists."
-        )
+        st.caption("A run keeps the empirical map's images of its first noises only; results from before this page kept none.")
 
 
 with page("Compare"):

@@ -193,7 +193,7 @@ def plot(choices: Choices, selection: Selection, spread: str) -> None:
     hint = "Select a point to see the numbers behind it below."
     finding_widgets.plot(figure, "explore-plot", alt, lambda point: choices.keep("behind", f"point|{point[0]}"), hint)
     series = len(figures.series(frame))
-    parts = [f"Band: {SPREADS[spread]}, of {int(frame['numbers'].sum()):,} numbers; a single number has none of the first kind."]
+    parts = [f"Band: {SPREADS[spread]}, of {int(frame['numbers'].sum()):,} numbers."]
     parts += [f"The first {figures.MAX_SERIES} of {series} curves are drawn."] if series > figures.MAX_SERIES else []
     parts += [f"The first {MAX_POINTS:,} points are drawn: filter to see the others."] if len(frame) == MAX_POINTS else []
     st.caption(words.markdown(" ".join(parts)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,17 +86,18 @@ def fits(rows: int, columns: int, side: int) -> int:
 def picture(rows: Sequence[Row], heads: Sequence[str], caption: str, side: int) -> bytes:
     """Return the wall as PNG: a heading over each column, a label before each row, words below each image, the caption below all.
 
-    Cells are `side` pixels wide, less where the picture would have more than 24 million pixels; the caption is in its description too.
+    Cells are `side` pixels wide, less where the picture would have more than 24 million pixels; the caption is in its description too,
+    letter by letter, where the picture shows what its font has.
     """
     side = fits(len(rows), len(heads), side)
     cell = max(side, 56)
     label_font, caption_font = ImageFont.load_default(LABEL_SIZE), ImageFont.load_default(CAPTION_SIZE)
-    labels = [wrapped(row.label, label_font, 150)[:6] for row in rows]
+    labels = [wrapped(drawable(row.label), label_font, 150)[:6] for row in rows]
     left = MARGIN + 160
     line = LABEL_SIZE + 5
     height_of = [STRIPE + side + line + GAP] * len(rows)
     width = max(640, left + len(heads) * (cell + GAP) + MARGIN)
-    lines = wrapped(caption[:CAPTION_LIMIT], caption_font, width - 2 * MARGIN)
+    lines = wrapped(drawable(caption[:CAPTION_LIMIT]), caption_font, width - 2 * MARGIN)
     top = MARGIN + line
     caption_top = top + sum(height_of) + GAP
     height = caption_top + caption_height(len(lines)) + MARGIN
@@ -126,6 +128,12 @@ def picture(rows: Sequence[Row], heads: Sequence[str], caption: str, side: int) 
 def caption_height(lines: int) -> int:
     """Return how many pixels so many lines of a caption are high."""
     return lines * (CAPTION_SIZE + 6)
+
+
+def drawable(text: str) -> str:
+    """Return a text in the letters that Pillow's own font has, which are ASCII's: accents go, and what has no likeness becomes `?`."""
+    plain = unicodedata.normalize("NFKD", text.translate({ord("−"): "-", ord("–"): "-", ord("·"): "-", ord("σ"): "sigma", ord("Ψ"): "Psi"}))
+    return "".join(letter for letter in plain if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
 
 
 def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:

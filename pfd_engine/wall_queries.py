@@ -54,14 +54,14 @@ def facts_of_student(store: Store, run_id: str, student: str | None) -> dict[str
 def distances_of_seeds(store: Store, run_id: str, student: str | None, seeds: Sequence[int]) -> dict[str, dict[int, float]]:
     """Return the distances (not squared) of some noises by metric and seed: `teacher` (PFD or E_gen) and `empirical` (E_mem)."""
     rows = store.rows(
-        f"with mine as (select * from noise_distances where {OF_RUN} and student is not distinct from ?), "
-        "last as (select * from mine where step is not distinct from (select max(step) from mine)), "
-        'long as (select metric, unnest(range(seeds_start, seeds_stop)) as seed, unnest("values") as squared from last '
-        "where metric in ('PFD', 'E_gen', 'E_mem')) "
-        "select metric, seed, any_value(squared) as squared from long where list_contains(?::bigint[], seed) group by metric, seed",
-        [run_id, run_id, student, list(seeds)],
+        f"with mine as (select * from noise_distances where {OF_RUN} and student is not distinct from ?) "
+        'select metric, seeds_start, "values" from mine '
+        "where metric in ('PFD', 'E_gen', 'E_mem') and step is not distinct from (select max(step) from mine)",
+        [run_id, run_id, student],
     )
     found: dict[str, dict[int, float]] = {"teacher": {}, "empirical": {}}
     for row in rows:
-        found["empirical" if row["metric"] == "E_mem" else "teacher"][int(row["seed"])] = max(0.0, float(row["squared"])) ** 0.5
+        values, start = row["values"], row["seeds_start"]
+        known = found["empirical" if row["metric"] == "E_mem" else "teacher"]
+        known |= {seed: max(0.0, values[seed - start]) ** 0.5 for seed in seeds if start <= seed < start + len(values)}
     return found

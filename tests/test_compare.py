@@ -187,6 +187,15 @@ def test_the_picture_is_a_png_with_room_for_its_caption():
     assert (drawn < 128).any(), "the caption is drawn"
 
 
+def test_a_caption_is_drawn_in_letters_that_the_font_has():
+    """A letter that the font lacks would be drawn as a box."""
+    font = wall_picture.ImageFont.load_default(16)
+    box = bytes(font.getmask("\uffff"))
+    drawn = wall_picture.drawable("|é − teacher| of σ², Ψ – 漢")
+    assert drawn == "|e - teacher| of sigma2, Psi - ?"
+    assert all(bytes(font.getmask(letter)) != box for letter in drawn if letter != " ")
+
+
 def test_a_picture_of_everything_stays_small_enough():
     rows = [wall_picture.Row("Student", "#ff0000", [gray(9)] * 64, [""] * 64)] * 19
     picture = Image.open(io.BytesIO(wall_picture.picture(rows, [str(seed) for seed in range(64)], "Caption.", 512)))

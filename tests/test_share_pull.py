@@ -121,6 +121,7 @@ WRONG_ROWS = {
     "failures that are no texts": ("runs", first(result='{"failed": {"a": [1]}}'), "a value is wrong"),
     "a run that did not finish": ("runs", first(state="running"), "not finished"),
     "no image": ("pairs", first(teacher_png=b"GIF89a"), "an image cannot be read"),
+    "no image of the empirical map": ("pairs", first(empirical_png=b"GIF89a"), "an image cannot be read"),
     "half an image": ("pairs", lambda rows: rows[0].update(teacher_png=rows[0]["teacher_png"][:40]), "an image"),
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from pfd_engine.errors import InputError
 from pfd_engine.store_pulled import PULLED
 from pfd_engine.wall_picture import Pixels, decode, distance
 
-MOST_COLUMNS = 64
+MOST_COLUMNS, LONGEST_NAME = 64, 200
 SORTS = {
     "distance": "Distance, smallest first",
     "farthest": "Distance, largest first",
@@ -120,11 +120,9 @@ def is_pulled(row: Mapping[str, Any]) -> bool:
 
 def short_label(row: Mapping[str, Any]) -> str:
     """Return what a student is called beside its row of images."""
-    if row["student"] is not None:
-        return str(row["student"])
-    if row["reference"]:
-        return words.short(row["reference"])
-    return " ".join(str(part) for part in (row["size"], row["objective"]) if part) or str(row["run_id"])
+    made = " ".join(str(part) for part in (row["size"], row["objective"]) if part)
+    name = row["student"] or (words.short(row["reference"]) if row["reference"] else made)
+    return str(name or row["run_id"])[:LONGEST_NAME]
 
 
 def item_of(row: Mapping[str, Any]) -> str:
@@ -147,7 +145,7 @@ def read_subjects(rows: Sequence[Mapping[str, Any]]) -> list[Subject]:
     for row, label in zip(rows, labels, strict=True):
         run_id, student = row["run_id"], row["student"]
         kept: dict[int, Kept] = {}
-        for pair in sorted(store_queries.pairs(the_store(), run_id, student), key=lambda pair: pair["group"] != "first"):
+        for pair in sorted(store_queries.pairs(the_store(), run_id, student, first=True), key=lambda pair: pair["group"] != "first"):
             if pair["seed"] not in kept and (images := _kept(pair)) is not None:
                 kept[pair["seed"]] = images
         if labels.count(label) > 1:

@@ -11,7 +11,7 @@ from html import escape
 import numpy as np
 
 from pages.common import words
-from pages.common.compare_data import Column, Grid, Kept, Subject
+from pages.common.compare_data import LONGEST_NAME, Column, Grid, Kept, Subject
 from pfd_engine.figures import COLORS
 from pfd_engine.wall_picture import Pixels, Row, difference, encode, picture, scaled
 
@@ -42,7 +42,7 @@ class View:
 def rows_of(grid: Grid, view: View) -> list[Row]:
     """Return the rows of a wall: the teacher, and of each student its images and those that explain them, with distances below."""
     digits = _decimals([d for column in grid.columns for d in column.distances if d is not None])
-    teacher = words.short(grid.subjects[0].teacher[0])
+    teacher = words.short(grid.subjects[0].teacher[0])[:LONGEST_NAME]
     rows = [Row(f"Teacher: {teacher}", COLORS["teacher"], [c.teacher for c in grid.columns], [""] * len(grid.columns))]
     for index, subject in enumerate(grid.subjects):
         kept = [column.kept[index] for column in grid.columns]
@@ -134,7 +134,7 @@ def _subject(subject: Subject) -> str:
 
 def _named(model: tuple[str, str]) -> str:
     revision = words.short_revision(model[1])
-    return f"{words.short(model[0])}" + (f" (revision {revision})" if revision else "")
+    return words.short(model[0])[:LONGEST_NAME] + (f" (revision {revision})" if revision else "")
 
 
 def _weight(grid: Grid, view: View) -> int:
