@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 # A run that was published from this very workspace is in both sources: its own rows ('workspace' sorts last) are taken then.
 # The rows of others neither push one's own out of a limited answer nor stand above them.
-OWN_FIRST = "source in ('workspace', 'published') desc"
+OWN = "source in ('workspace', 'published')"
+OWN_FIRST = f"{OWN} desc"
 OF_RUN = "run_id = ? and source = (select max(source) from runs where run_id = ?)"
 
 

@@ -6,7 +6,7 @@ import pytest
 from pfd_engine import store_queries, sweep_queries
 from pfd_engine.store import Store
 from pfd_engine.workspace import Workspace
-from tests.finding_samples import NOISES, SAMPLES, SIZES, finished_sweep, scaling_events
+from tests.finding_samples import NOISES, SAMPLES, SIZES, STEPS, finished_sweep, scaling_events
 from tests.run_samples import finished_run
 
 
@@ -89,3 +89,14 @@ def test_trade_offs_have_each_student_once_at_its_last_step_with_its_seconds(wor
     assert evaluation["seconds"].isna().all()
     assert evaluation["result"].notna().all()
     assert sweep["result"].isna().all()
+
+
+def test_trade_offs_count_a_sweep_that_ran_again_once_and_prefer_the_finished_run(workspace, store):
+    finished_sweep(workspace, "scaling")
+    finished = finished_sweep(workspace, "scaling")
+    cancelled = finished_sweep(workspace, "scaling", iter(list(scaling_events())[:40]))
+    cancelled.write_status(cancelled.status.model_copy(update={"state": "cancelled"}))
+    longer = finished_sweep(workspace, "scaling", steps=2 * STEPS[-1])
+    store.ingest()
+    frame = sweep_queries.trade_off_rows(store)
+    assert frame["run_id"].value_counts().to_dict() == {finished.id: 36, longer.id: 36}
