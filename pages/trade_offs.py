@@ -43,19 +43,19 @@ def show() -> None:
         group = choices.pick("group", "Teacher and descriptor", groups, next(iter(groups))) or next(iter(groups))
     key = ("trade-offs", findings.version(), cost, group)
     mine = everything[everything["group"] == group]
-    frame = kept(lambda: pareto_front(mine[mine[cost].notna() & (mine[cost] > 0)], cost, "E_gen").reset_index(drop=True), *key, "frame")
+    frame = kept(lambda: pareto_front(named(mine[mine[cost].notna() & (mine[cost] > 0)]), cost, "E_gen"), *key, "frame")
+    descriptor = str(mine["descriptor"].iloc[0] or "pixel")
+    unit = "data units" if descriptor == "pixel" else f"{descriptor} units"
     with headline:
-        sentence = kept(lambda: trade_off_sentence(frame, cost, "E_gen", figures.COSTS[cost], "name"), *key, "sentence")
+        sentence = kept(lambda: trade_off_sentence(frame, cost, "E_gen", figures.COSTS[cost], "name", unit), *key, "sentence")
         widgets.headline(sentence, figures.COLORS["E_gen"])
     if frame.empty:
         st.info(f"No result of this teacher states its {figures.COSTS[cost]}: choose another cost.")
         return
     known, frame = len(frame), frame[frame["pareto"] | (frame.index < DRAWN)]
-    descriptor = str(frame["descriptor"].iloc[0] or "pixel")
     uncoupled = not frame["keeps_coupling"].all()
     if uncoupled:
         st.warning(NOTE)
-    unit = "data units" if descriptor == "pixel" else f"{descriptor} units"
     figure = kept(lambda: figures.trade_offs(frame, cost, unit, NOTE.replace(": ", ":<br>") if uncoupled else ""), *key)
     widgets.plot(figure, "trade-offs-plot", f"E_gen against {figures.COSTS[cost]}", lambda data: choose(choices, data))
     missing = len(mine) - known
@@ -66,6 +66,15 @@ def show() -> None:
     exports(frame, figure, f"trade-offs-{cost}", {}, f"E_gen against {figures.COSTS[cost]}")
     images(choices, mine)
     widgets.cite("trade-offs", shared(frame))
+
+
+def named(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows numbered anew, their names with the number of noises M where that differs between them."""
+    frame = frame.reset_index(drop=True)
+    if frame["num_noises"].nunique() < 2:
+        return frame
+    counts = frame["num_noises"].map(lambda count: "" if count != count else f", M = {int(count):,}")
+    return frame.assign(name=frame["name"] + counts)
 
 
 def choose(choices: Choices, data: list[Any]) -> None:

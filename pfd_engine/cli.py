@@ -13,19 +13,22 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pfd_engine.cli_distill import add_distill_options, describe_distillation, distill_config
 from pfd_engine.cli_push import add_push_options, push
 from pfd_engine.cli_share import add_publish_options, add_pull_options, pull
 from pfd_engine.cli_share import publish as share
-from pfd_engine.cli_sweep import add_sweep_options, print_cost, print_students
+from pfd_engine.cli_sweep import add_sweep_options, describe_sweep_run, print_cost, print_students, what_was_kept
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.descriptors import descriptor_names
 from pfd_engine.errors import Cancelled, InputError, PFDError
 from pfd_engine.run_config import RunConfig
 from pfd_engine.solvers import SOLVERS
 from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
+
+if TYPE_CHECKING:
+    from pfd_engine.runs import Run
 
 OK, FAILED, NOT_STARTED, INTERRUPTED = 0, 1, 2, 130
 QUIET = {
@@ -34,6 +37,7 @@ QUIET = {
     "DIFFUSERS_VERBOSITY": "error",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+TABLE_ROWS = 50
 TABLES = ("measurements", "runs", "noise_distances", "checkpoints", "training_sets", "training_curves")
 
 
@@ -94,7 +98,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
     results = command("results", _results, "Show measurements, newest run first.")
     _add_filters(results)
-    results.add_argument("--limit", type=int, default=None, metavar="N", help="show at most N rows (default: all)")
+    results.add_argument("--limit", type=int, default=None, metavar="N", help="show at most N rows; None: 50 in a table, all otherwise")
     form = results.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON array of objects")
     form.add_argument("--csv", action="store_true", help="print CSV with all columns")
@@ -172,7 +176,6 @@ def _distill(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from pfd_engine.cli_output import describe_sweep
     from pfd_engine.experiments.spec_files import load_spec
 
     config = load_spec(options.spec)
@@ -181,11 +184,16 @@ def _sweep(options: argparse.Namespace) -> int:
     if options.dry_run:
         print_students(config)
         return OK
-    return _execute(config, options, describe_sweep)
+    return _execute(config, options, describe_sweep_run, what_was_kept)
 
 
-def _execute(config: RunConfig, options: argparse.Namespace, describe: Callable[[dict[str, Any]], str]) -> int:
-    """Queue a run, or execute it now and print its result; `options` has `queue` and `json`."""
+def _execute(
+    config: RunConfig,
+    options: argparse.Namespace,
+    describe: Callable[[dict[str, Any]], str],
+    interrupted: Callable[[Run], str] | None = None,
+) -> int:
+    """Queue a run, or execute it now and print its result; `options` has `queue` and `json`, `interrupted` says more of such an end."""
     from pfd_engine.cli_output import ProgressBar
     from pfd_engine.execution import LogBuffer, execute_here
     from pfd_engine.runs import create_run
@@ -205,6 +213,8 @@ def _execute(config: RunConfig, options: argparse.Namespace, describe: Callable[
     logging.captureWarnings(True)
     with _termination_as_interrupt(), ProgressBar() as bar, redirect_stdout(sys.stderr):  # a library's print must not spoil the answer
         run, status, message = execute_here(config, workspace, bar.show, log)
+    if status == INTERRUPTED and interrupted is not None:
+        message = interrupted(run)
     if status != OK:
         return _say(message or "the run failed", FAILED if status == NOT_STARTED else status)
     result = run.result or {}
@@ -250,18 +260,25 @@ def _results(options: argparse.Namespace) -> int:
 
     if options.limit is not None and options.limit < 1:
         raise InputError(f"limit is {options.limit}: give a whole number from 1")
+    filters = {"run_ids": options.run_ids, "metrics": options.metrics, "teacher": options.teacher, "student": options.student}
+    total = 0
+    few = options.limit is None and not (options.json or options.csv)
     with _open_results() as store:
-        sql, parameters = measurements_query(
-            run_ids=options.run_ids, metrics=options.metrics, teacher=options.teacher, student=options.student, limit=options.limit
-        )
+        sql, parameters = measurements_query(**filters, limit=TABLE_ROWS if few else options.limit)
         _check_runs(store, options.run_ids)
         rows, columns = store.rows(sql, parameters), store.columns(sql, parameters)
+        if few and len(rows) == TABLE_ROWS:
+            everything, parameters = measurements_query(**filters)
+            total = store.rows(f"select count(*) as total from ({everything})", parameters)[0]["total"]
     if options.json:
         print(json.dumps(rows))
     elif options.csv:
         print_csv(columns, rows)
     else:
         print_table(rows)
+        if total > len(rows):
+            more = f"{total - len(rows):,} more rows are not shown: filter by --run or --metric"
+            print(f"{more}, or give --limit {total} for all of them as a table, --csv or --json for all columns", file=sys.stderr)
     return OK
 
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING, Any
 
+from pfd_engine.errors import PFDError
 from pfd_engine.experiments.spec import SweepConfig
+from pfd_engine.workspace import Workspace
+
+if TYPE_CHECKING:
+    from pfd_engine.runs import Run
+
+PAGES = {"scaling": "scaling", "training-dynamics": "dynamics", "bias-variance": "bias_variance"}
 
 
 def add_sweep_options(parser: argparse.ArgumentParser) -> None:
@@ -39,3 +47,33 @@ def print_students(config: SweepConfig) -> None:
         print(
             "  ".join(cell.rjust(width) if i > 1 else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
         )
+
+
+def describe_sweep_run(result: dict[str, Any]) -> str:
+    """Return the end of a sweep as a few lines for a terminal, with what its data show and the page of the dashboard that shows it."""
+    from pfd_engine.cli_output import describe_sweep
+    from pfd_engine.findings import finding_sentence
+    from pfd_engine.store import read_results
+
+    lines, experiment, run_id = [describe_sweep(result)], str(result.get("experiment")), str(result.get("run_id"))
+    try:
+        with read_results(Workspace.from_environment()) as store:
+            lines.append(f"finding        {finding_sentence(store, run_id, experiment)}")
+    except (PFDError, OSError) as error:  # the sweep is done all the same
+        print(f"warning: the results cannot be read now ({error})", file=sys.stderr)
+    lines.append(f"see            /{PAGES[experiment]}?run={run_id} in the dashboard (make run)")
+    return "\n".join(lines)
+
+
+def what_was_kept(run: Run) -> str:
+    """Say in one sentence what an interrupted sweep keeps, and how to go on with it."""
+    from pfd_engine.experiments.sweep import DONE
+
+    config = run.config
+    assert isinstance(config, SweepConfig)
+    ended = {event.get("group") for event in run.events(DONE)}
+    done = sum(len(group.students) for group in config.groups() if group.id in ended)
+    return (
+        f"cancelled: {done:,} of {config.num_students:,} students are finished and kept in run {run.id}, others from their last "
+        "checkpoint: Try again on the Runs page goes on from there, while the same command starts a new sweep"
+    )

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pfd_engine.store import Store
-from pfd_engine.store_queries import OF_RUN, OWN_FIRST
+from pfd_engine.store_queries import OF_RUN, OWN, OWN_FIRST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 MAX_ROWS = 400_000
 MAX_DISTANCES = 20_000
 MAX_RESULTS = 5_000
+RECIPE = "json_extract(r.config, ['$.training', '$.objective', '$.steps'])"
+SAME_STUDENT = (
+    f"case when e.{OWN} then '' else e.source end, e.teacher, e.teacher_revision, e.student, e.student_revision, e.student_seed, "
+    "e.student_steps, e.training_set, e.descriptor, e.num_noises, e.noise_seed, e.solver, e.solver_steps, "
+    f"case when e.metric = 'E_gen' then {RECIPE}::varchar end"
+)
 
 
 def sweep_runs(store: Store, experiment: str, limit: int = 50) -> list[dict[str, Any]]:
@@ -84,7 +90,8 @@ def trade_off_rows(store: Store) -> pd.DataFrame:
     """Return every student's distance to its teacher with what it costs, one's own and then the newest first, each at its last step.
 
     `E_gen` is the PFD of an evaluation or the E_gen of a sweep's student, with `ci_low` and `ci_high`; `seconds` is the time of training
-    (sweeps alone state it); `result` is the JSON text of an evaluation's or distillation's result, missing for a sweep.
+    (sweeps alone state it); `result` is the JSON text of an evaluation's or distillation's result, missing for a sweep. What was measured
+    again, the same student by the same recipe on the same noises, counts once: a finished run before others, then the newest.
     """
     return store.frame(
         "with newest as (select run_id, max(source) as source, arg_max(created, source) as created from runs group by run_id), "
@@ -97,7 +104,9 @@ def trade_off_rows(store: Store) -> pd.DataFrame:
         "e.value as E_gen, e.ci_low, e.ci_high, s.value as seconds, case when e.metric = 'PFD' then r.result end as result "
         "from errors e join runs r on r.run_id = e.run_id and r.source = e.source left join measurements s on s.metric = 'seconds' "
         "and s.band is null and s.student_seed is not null and s.run_id = e.run_id and s.source = e.source and s.student = e.student "
-        f"and s.step = e.step order by e.{OWN_FIRST}, r.created desc, e.run_id, e.student, e.student_steps",
+        f"and s.step = e.step qualify row_number() over (partition by {SAME_STUDENT} "
+        "order by r.state = 'finished' desc, r.created desc nulls last, e.run_id) = 1 "
+        f"order by e.{OWN_FIRST}, r.created desc, e.run_id, e.student, e.student_steps",
         [MAX_RESULTS],
     )
 

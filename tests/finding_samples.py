@@ -70,9 +70,13 @@ EVENTS = {"scaling": scaling_events, "training-dynamics": dynamics_events, "bias
 
 
 def finished_sweep(
-    workspace: Workspace, experiment: str, events: Iterator[dict[str, Any]] | None = None, result: dict[str, Any] | None = None
+    workspace: Workspace,
+    experiment: str,
+    events: Iterator[dict[str, Any]] | None = None,
+    result: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> Run:
-    config = a_sweep(experiment)
+    config = a_sweep(experiment, **changes)
     run, lock = claim_new_run(workspace, config)
     with EventLog(run.events_path) as log:
         for event in events or EVENTS[experiment]():

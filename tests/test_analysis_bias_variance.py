@@ -132,9 +132,10 @@ def test_the_pareto_front_holds_what_nothing_beats():
     assert front["pareto"].tolist() == [True, False, True, True, False, False, False]
     assert front["pareto"].dtype == bool
     assert "pareto" not in frame
-    sentence = trade_off_sentence(front, "calls", "error", "network calls")
-    assert sentence.startswith(
-        "3 of 7 students are on the Pareto front: a has the fewest network calls (1; error 3.00), c the smallest error (2.00)"
+    sentence = trade_off_sentence(front, "calls", "error", "network calls", unit="data units")
+    assert sentence == (
+        "3 of 7 students are on the Pareto front: a has the fewest network calls (1; error 3.00 data units), c the smallest error (2.00 "
+        "data units) for 4 network calls."
     )
 
 

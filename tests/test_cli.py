@@ -217,6 +217,17 @@ def workspace_root(workspace: Workspace) -> Path:
     return workspace.root
 
 
+def test_results_as_a_table_are_the_newest_fifty_and_say_how_to_get_the_others(workspace: Workspace, ask: Ask) -> None:
+    run = finished_run(workspace)
+    append_raw(run, *(measurement(metric="E_mem", student=f"someone/{number}") for number in range(60)))
+    shown = ask("results", "--run", run.id)
+    assert len(shown.stdout.splitlines()) == 1 + 50
+    assert shown.stderr.startswith("11 more rows are not shown")
+    assert "--limit 61" in shown.stderr
+    assert len(ask("results", "--run", run.id, "--limit", "61").stdout.splitlines()) == 1 + 61
+    assert len(json.loads(ask("results", "--run", run.id, "--json").stdout)) == 61
+
+
 def test_results_filters_and_forms(workspace: Workspace, ask: Ask, tmp_path: Path) -> None:
     run, other = finished_run(workspace), finished_run(workspace, a_config(seed=1))
     append_raw(run, measurement(metric="E_mem", value=0.25))

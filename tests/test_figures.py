@@ -51,6 +51,13 @@ def test_verdict_follows_the_paired_interval(generalization, memorization, word)
     assert verdict.word == word
 
 
+@pytest.mark.parametrize(("empirical", "word"), [(9.0, "generalizes"), (3.0, "neither"), (4.0, "neither"), (None, "generalizes")])
+def test_a_student_that_ends_no_closer_to_its_teacher_than_its_training_set_does_not_generalize(empirical, word):
+    noise = np.random.default_rng(2).gamma(4, 0.25, 400)
+    floor = None if empirical is None else empirical * noise
+    assert memorization_verdict(4.0 * noise, 6.0 * noise, floor).word == word
+
+
 def test_verdict_refuses_distances_that_are_not_paired():
     with pytest.raises(ValueError, match="paired by noise"):
         memorization_verdict(np.ones(4), np.ones(5))

@@ -608,3 +608,23 @@ def test_negative_numbers_have_a_proper_minus_sign():
 
     assert words.with_interval(-0.5, -0.6, -0.4) == "−0.500 [−0.600, −0.400]"
     assert words.spelled_interval(-0.6, 0.4) == "95 % interval\n−0.60 to 0.40"
+
+
+@pytest.mark.parametrize(
+    ("e_mem", "e_emp", "badge"),
+    [
+        ((2.9, 2.8, 3.0), (2.7, 2.6, 2.8), "generalizes"),
+        ((2.9, 2.8, 3.0), (1.5, 1.4, 1.6), ""),
+        ((1.0, 0.9, 1.1), (2.7, 2.6, 2.8), "memorizes"),
+    ],
+)
+def test_the_badge_generalizes_needs_a_student_closer_to_its_teacher_than_its_training_set_is(e_mem, e_emp, badge):
+    from pages.common.results import Number, Summary
+    from pages.common.results import badge as badge_of
+
+    numbers = {
+        metric: Number(value, (high - low) / 4, low, high)
+        for metric, (value, low, high) in {"PFD": (1.5, 1.46, 1.55), "E_mem": e_mem, "E_emp": e_emp}.items()
+    }
+    drawn = badge_of(Summary("run", "t", "s", numbers, "pixel", None, 64, None, "workspace"))
+    assert badge in drawn if badge else drawn == ""

@@ -187,6 +187,26 @@ def test_trade_offs_say_where_the_coupling_is_lost(home):
     assert "Hollow points" in str(app.get("plotly_chart")[0].proto)
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_link_to_a_student_that_is_not_there_says_so(page, sweeps):
+    assert "'nobody', which does not exist here" in visit(PAGES[page], student="nobody").warning[0].value.replace("\\", "")
+
+
+def test_a_link_to_a_sweep_of_another_experiment_leads_to_its_page(sweeps):
+    app = visit(DYNAMICS, run=sweeps["scaling"])
+    (said,) = [warning.value.replace("\\", "") for warning in app.warning]
+    assert said == "The link asks for a scaling sweep (scaling-small), which has a page of its own."
+    (link,) = [link for link in app.get("page_link") if link.proto.label == "See this sweep under Scaling"]
+    assert sweeps["scaling"] in str(link.proto)
+    assert address(app)["run"] == sweeps["training-dynamics"]
+
+
+def test_trade_offs_name_the_number_of_noises_where_students_differ_in_it(home):
+    run = finished_run(home)
+    append_raw(run, measurement(student="someone/other", num_noises=1024, value=2.0, parameters=500))
+    assert "someone/other, M = 1,024 has the fewest parameters (500; E_gen 2.00 data units)" in html(visit(TRADE_OFFS))
+
+
 def test_trade_offs_count_the_calls_of_solvers_and_of_few_steps(home):
     run = finished_run(home)
     append_raw(run, measurement(student="someone/matched", objective="consistency", student_steps=2, value=2.0))

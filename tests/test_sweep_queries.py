@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pfd_engine import store_queries, sweep_queries
+from pfd_engine import cli_sweep, store_queries, sweep_queries
 from pfd_engine.store import Store
 from pfd_engine.workspace import Workspace
-from tests.finding_samples import NOISES, SAMPLES, SIZES, finished_sweep, scaling_events
+from tests.finding_samples import NOISES, SAMPLES, SIZES, STEPS, a_sweep, finished_sweep, scaling_events
 from tests.run_samples import finished_run
 
 
@@ -89,3 +89,29 @@ def test_trade_offs_have_each_student_once_at_its_last_step_with_its_seconds(wor
     assert evaluation["seconds"].isna().all()
     assert evaluation["result"].notna().all()
     assert sweep["result"].isna().all()
+
+
+def test_trade_offs_count_a_sweep_that_ran_again_once_and_prefer_the_finished_run(workspace, store):
+    finished_sweep(workspace, "scaling")
+    finished = finished_sweep(workspace, "scaling")
+    cancelled = finished_sweep(workspace, "scaling", iter(list(scaling_events())[:40]))
+    cancelled.write_status(cancelled.status.model_copy(update={"state": "cancelled"}))
+    longer = finished_sweep(workspace, "scaling", steps=2 * STEPS[-1])
+    store.ingest()
+    frame = sweep_queries.trade_off_rows(store)
+    assert frame["run_id"].value_counts().to_dict() == {finished.id: 36, longer.id: 36}
+
+
+def test_the_command_line_ends_a_sweep_with_its_finding_and_the_page_that_shows_it(workspace, monkeypatch):
+    monkeypatch.setenv("PFD_HOME", str(workspace.root))
+    run = finished_sweep(workspace, "scaling")
+    *_, finding, see = cli_sweep.describe_sweep_run(run.result).splitlines()
+    assert finding.startswith("finding        Students generalize instead of memorizing from N* =")
+    assert see == f"see            /scaling?run={run.id} in the dashboard (make run)"
+
+
+def test_an_interrupted_sweep_says_what_it_keeps_and_how_to_go_on(workspace):
+    run = finished_sweep(workspace, "scaling", iter([{"type": "group_done", "group": a_sweep("scaling").groups()[0].id}]))
+    said = cli_sweep.what_was_kept(run)
+    assert said.startswith(f"cancelled: 9 of 36 students are finished and kept in run {run.id}")
+    assert "Try again on the Runs page" in said

@@ -10,7 +10,7 @@ import streamlit as st
 
 from pages.common import words
 from pages.common.choices import Choices
-from pages.common.findings import PAGES, TITLES, Sweep, sweeps
+from pages.common.findings import PAGES, TITLES, Sweep, find_sweep, sweeps
 from pages.common.layout import COMPARE, RESULT, is_demo
 from pfd_engine.finding_tables import shared_line
 
@@ -27,6 +27,7 @@ def choose_sweep(choices: Choices, experiment: str) -> Sweep | None:
     Says how to get one and returns None where there is none.
     """
     found = sweeps(experiment)
+    sent_elsewhere(experiment)
     if not found:
         st.info(
             "Nothing is published here yet."
@@ -45,6 +46,18 @@ def choose_sweep(choices: Choices, experiment: str) -> Sweep | None:
     sweep = by_id[chosen or found[0].run_id]
     choices.keep("run", sweep.run_id)  # a link names its sweep even where that is the one shown without one
     return sweep
+
+
+def sent_elsewhere(experiment: str) -> None:
+    """Say where the sweep that the link asks for is shown, if it is one of another experiment, and take it out of the address."""
+    asked = find_sweep(st.query_params.get("run", ""))
+    if asked is None or asked[0] == experiment:
+        return
+    other, sweep = asked
+    name = f" ({sweep.name})" if sweep.name and sweep.name != other else ""
+    st.warning(words.markdown(f"The link asks for a {TITLES[other].lower()} sweep{name}, which has a page of its own."))
+    st.page_link(PAGES[other], label=f"See this sweep under {TITLES[other]}", query_params={"run": sweep.run_id})
+    del st.query_params["run"]
 
 
 def headline(sentence: str, color: str) -> None:

@@ -101,7 +101,8 @@ class Result:
         generalization, memorization = self.distances.get("PFD"), self.distances.get("E_mem")
         if generalization is None or memorization is None or len(generalization) != len(memorization) or len(generalization) < 2:
             return None
-        return memorization_verdict(generalization, memorization)
+        empirical = self.distances.get("E_emp")
+        return memorization_verdict(generalization, memorization, empirical)
 
 
 def warnings_of(details: object, others: Iterable[object] = ()) -> tuple[str, ...]:
@@ -148,13 +149,14 @@ def summary_card(summary: Summary) -> None:
 
 
 def badge(summary: Summary) -> str:
-    """Return the verdict as a Markdown badge where the two intervals alone tell it; empty where they overlap or one is missing."""
-    pfd, e_mem = (summary.numbers.get(metric, Number()) for metric in ("PFD", "E_mem"))
+    """Return the verdict as a Markdown badge where the intervals alone tell it; empty where they overlap or one is missing."""
+    pfd, e_mem, e_emp = (summary.numbers.get(metric, Number()) for metric in ("PFD", "E_mem", "E_emp"))
     if None in (pfd.ci_low, pfd.ci_high, e_mem.ci_low, e_mem.ci_high):
         return ""
     if e_mem.ci_high < pfd.ci_low:  # type: ignore[operator]
         return ":red-badge[memorizes]"
-    return ":green-badge[generalizes]" if pfd.ci_high < e_mem.ci_low else ""  # type: ignore[operator]
+    bounds = [bound for bound in (e_mem.ci_low, e_emp.ci_low) if bound is not None]
+    return ":green-badge[generalizes]" if pfd.ci_high < min(bounds) else ""  # type: ignore[operator]
 
 
 def verdict_html(result: Result) -> str:
@@ -163,12 +165,18 @@ def verdict_html(result: Result) -> str:
     if verdict is None:
         return ""
     numbers, samples = result.summary.numbers, result.summary.num_samples
-    e_mem, pfd, ratio = (numbers.get(metric, Number()) for metric in ("E_mem", "PFD", "memorization_ratio"))
+    e_mem, pfd, e_emp, ratio = (numbers.get(metric, Number()) for metric in ("E_mem", "PFD", "E_emp", "memorization_ratio"))
     of_training = f"the empirical map of its {samples:,} training samples" if samples else "the empirical map of its training set"
     memorized, teacher = f"{of_training} ({e_mem})", f"its teacher ({pfd})"
     lead, reason, color = {
         "memorizes": ("The student memorizes", f"it ends closer to {memorized} than to {teacher}", COLORS["E_mem"]),
         "generalizes": ("The student generalizes", f"it ends closer to {teacher} than to {memorized}", COLORS["PFD"]),
+        "neither": (
+            "Undetermined",
+            f"it ends closer to {teacher} than to {memorized}, but not closer to the teacher than that map itself ({e_emp}), as a student "
+            "that has barely learned does",
+            COLORS["empirical map"],
+        ),
         "undetermined": (
             "Undetermined",
             f"with these noises the distances to {teacher} and to {memorized} cannot be told apart",

@@ -37,22 +37,36 @@ def convergence(distances: dict[str, NDArray[np.float64]], points: int = 120) ->
 
 
 class Verdict(NamedTuple):
-    """Whether a student memorizes: `word`, and the paired 95 % interval of `E_mem^2 - E_gen^2` behind it."""
+    """Whether a student memorizes: `word`, and the paired 95 % interval of `E_mem^2 - E_gen^2` behind it.
 
-    word: Literal["memorizes", "generalizes", "undetermined"]
+    `neither`: closer to its teacher than to its training set, but not closer to it than the training set is.
+    """
+
+    word: Literal["memorizes", "generalizes", "neither", "undetermined"]
     ci_low: float
     ci_high: float
 
 
-def memorization_verdict(generalization: NDArray[np.float64], memorization: NDArray[np.float64]) -> Verdict:
+def memorization_verdict(
+    generalization: NDArray[np.float64], memorization: NDArray[np.float64], empirical: NDArray[np.float64] | None = None
+) -> Verdict:
     """Compare a student's squared distances to its teacher with those to its training set's empirical map, noise by noise.
 
     Both are `(M,)`, M >= 2, on the same noises. The student memorizes where it lies closer to the empirical map, which is the small-N side
-    of the crossing of E_mem and E_gen; the verdict is undetermined where the paired interval of the difference contains 0.
+    of the crossing of E_mem and E_gen; the verdict is undetermined where the paired interval of the difference contains 0. `empirical`,
+    where it is known, holds the squared distances from the empirical map to the teacher: a student that barely learned lies far from both,
+    so one generalizes only where it is closer to the teacher than that.
     """
+    if empirical is not None and empirical.shape != generalization.shape:
+        raise ValueError(f"distances are paired by noise: got {generalization.shape} and {empirical.shape}")
     if generalization.shape != memorization.shape or len(generalization) < 2:
         raise ValueError(f"distances are paired by noise: got {generalization.shape} and {memorization.shape}")
-    difference = memorization - generalization
-    half = NORMAL_95 * float(np.std(difference, ddof=1)) / float(np.sqrt(len(difference)))
-    low, high = float(difference.mean()) - half, float(difference.mean()) + half
+    low, high = _mean_interval(memorization - generalization)
+    if low > 0 and empirical is not None and _mean_interval(empirical - generalization)[0] <= 0:
+        return Verdict("neither", low, high)
     return Verdict("memorizes" if high < 0 else "generalizes" if low > 0 else "undetermined", low, high)
+
+
+def _mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    mean, half = float(values.mean()), NORMAL_95 * float(np.std(values, ddof=1)) / float(np.sqrt(len(values)))
+    return mean - half, mean + half

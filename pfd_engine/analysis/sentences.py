@@ -79,16 +79,18 @@ def bias_variance_sentence(analysis: BiasVarianceAnalysis) -> str:
     return f"{f'{trend}; {parts}' if trend else f'O{parts[1:]}'}{exact}."
 
 
-def trade_off_sentence(frame: pd.DataFrame, cost: str, error: str, cost_name: str, name: str = "student") -> str:
-    """Say what lies on the front of a frame from `pareto_front`; `cost_name` is the cost in words, `name` the column of names."""
+def trade_off_sentence(frame: pd.DataFrame, cost: str, error: str, cost_name: str, name: str = "student", unit: str = "") -> str:
+    """Say what lies on the front of a frame from `pareto_front`; `cost_name` is the cost in words, `name` the column of names, `unit`
+    that of the error."""
     front = sorted((row for row in _rows(frame) if row["pareto"]), key=lambda row: row[cost])
     if not front:
         return f"Nothing has both an error and a number of {cost_name} yet."
     cheap, best = front[0], min(front, key=lambda row: row[error])
-    start = f"{cheap[name]} has the fewest {cost_name} ({_amount(cheap[cost])}; {error} {cheap[error]:#.3g})"
+    units = f" {unit}" if unit else ""
+    start = f"{cheap[name]} has the fewest {cost_name} ({_amount(cheap[cost])}; {error} {cheap[error]:#.3g}{units})"
     if cheap[error] == best[error]:
         return f"{start}, and none of the {len(frame)} has a smaller error."
-    end = f"{best[name]} the smallest error ({best[error]:#.3g}) for {_amount(best[cost])}"
+    end = f"{best[name]} the smallest error ({best[error]:#.3g}{units}) for {_amount(best[cost])} {cost_name}"
     return f"{len(front)} of {len(frame)} students are on the Pareto front: {start}, {end}."
 
 

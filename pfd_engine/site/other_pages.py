@@ -18,6 +18,12 @@ LATEST = 12
 VERDICTS = {
     "memorizes": ("The student memorizes", "E_mem", "it ends closer to the exact flow of its training set than to its teacher"),
     "generalizes": ("The student generalizes", "E_gen", "it ends closer to its teacher than to the exact flow of its training set"),
+    "neither": (
+        "Undetermined",
+        "empirical map",
+        "it ends closer to its teacher than to the exact flow of its training set, but not closer to the teacher than that flow itself, as "
+        "a student that has barely learned does",
+    ),
     "undetermined": ("Undetermined", "empirical map", "its distances to teacher and training set cannot be told apart with these noises"),
 }
 LABELS = {"PFD": "PFD to the teacher", "E_mem": "E_mem to the training set", "memorization_ratio": "Memorization ratio"}
@@ -88,19 +94,20 @@ def methods_page() -> Page:
 def _result(store: Store, run_id: str, result: dict[str, Any]) -> list[Any]:
     """Return the section of one run; empty where it has no numbers."""
     names = [words.short(str(_model(result, role).get("reference") or "?")) for role in ("student", "teacher")]
-    distances = {metric: store_queries.noise_distances(store, run_id, metric) for metric in ("PFD", "E_mem")}
+    distances = {metric: store_queries.noise_distances(store, run_id, metric) for metric in ("PFD", "E_mem", "E_emp")}
     pfd = distances["PFD"]
     if pfd.empty:
         return []
-    same = len(distances["E_mem"]) and np.array_equal(distances["E_mem"]["seed"].to_numpy(), pfd["seed"].to_numpy())
-    squared = {metric: frame["distance"].to_numpy(dtype=np.float64) for metric, frame in distances.items() if metric == "PFD" or same}
+    paired = {metric: frame for metric, frame in distances.items() if np.array_equal(frame["seed"].to_numpy(), pfd["seed"].to_numpy())}
+    squared = {metric: frame["distance"].to_numpy(dtype=np.float64) for metric, frame in paired.items()}
+    empirical = squared.pop("E_emp", None)
     blocks: list[Any] = [Heading(f"{names[0]} against {names[1]}")]
     if "E_mem" in squared and len(pfd) > 1:
-        verdict = memorization_verdict(squared["PFD"], squared["E_mem"])
+        verdict = memorization_verdict(squared["PFD"], squared["E_mem"], empirical)
         lead, color, reason = VERDICTS[verdict.word]
         middle = (verdict.ci_low + verdict.ci_high) / 2
-        paired = words.with_interval(middle, verdict.ci_low, verdict.ci_high)
-        blocks.append(Sentence(f"{reason}; E_mem² − PFD² = {paired}, paired by noise.", figures.COLORS[color], lead))
+        difference = words.with_interval(middle, verdict.ci_low, verdict.ci_high)
+        blocks.append(Sentence(f"{reason}; E_mem² − PFD² = {difference}, paired by noise.", figures.COLORS[color], lead))
     blocks.append(Rows(_numbers(store, run_id, result)))
     blocks += [Note(f"{str(note)[:1].upper()}{str(note)[1:]}.") for note in [result.get("coupling_note")] if note]
     unit = unit_of(result.get("descriptor"))
