@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -104,6 +105,33 @@ class Store:
             cursor.execute(f"copy ({sql}) to '{quoted}' ({options})", list(parameters))
         finally:
             cursor.close()
+
+    def snapshot(self, path: Path) -> None:
+        """Write the rows of all sources into a new database file: a table for each view, without the bytes of images."""
+        alias = f"snapshot_{secrets.token_hex(4)}"
+        with self._guard:
+            cursor = self._connection.cursor()
+        try:
+            cursor.execute(f"attach ? as {alias}", [str(path)])
+            try:
+                cursor.execute("begin")
+                for table in TABLES.values():
+                    columns = ", ".join(f'"{name}"' for name, kind in table.columns.items() if kind != "BLOB")
+                    cursor.execute(f"create table {alias}.{table.name} as select {columns}, source from main.{table.name}")
+                cursor.execute("commit")
+            except BaseException:
+                with suppress(duckdb.Error):
+                    cursor.execute("rollback")
+                raise
+            finally:
+                cursor.execute(f"detach {alias}")
+        finally:
+            cursor.close()
+
+    @property
+    def owns_workspace(self) -> bool:
+        """Whether the workspace's database, and what is kept for this server beside it, belongs to this store alone."""
+        return self._lock is not None
 
     @property
     def version(self) -> str:
