@@ -26,6 +26,7 @@ PAGES = {
     "Methods": "methods",
     "Shared results": "shared",
     "Explore": "explore",
+    "SQL": "sql",
 }
 RUN_SECONDS = 120
 # Streamlit looks for itself below each page's path first; that is its own noise.
