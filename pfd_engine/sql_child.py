@@ -44,7 +44,7 @@ REFUSED_FUNCTIONS = frozenset(("getenv", "current_setting"))
 ALLOWED = "a query here is one SELECT (or WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE) over the tables of this page"
 OUT_OF_MEMORY = "the query needs more memory than this page allows: filter, aggregate, or limit it"
 KEPT = re.compile(r"(BOOLEAN|U?(TINYINT|SMALLINT|INTEGER|BIGINT)|FLOAT|DOUBLE|VARCHAR|DATE|TIMESTAMP)(\[\])?")
-NUMBERS = re.compile(r"DECIMAL\(\d+,\d+\)|U?HUGEINT")
+NUMBERS = re.compile(r"(DECIMAL\(\d+,\d+\)|U?HUGEINT)(\[\])?")
 INTERNAL = re.compile(r"(duckdb|pg|sqlite|pragma)_")  # DuckDB's own views: a WITH of such a name, in another scope, must not open them
 PATH = re.compile(r"(?<![\w.])(?:\.?/[\w.@+-]+){2,}")
 
@@ -53,13 +53,20 @@ class Refused(Exception):
     """The query gets no result; the message is one sentence."""
 
 
-def answer(path: str, query: str) -> tuple[pa.Table, str]:
+def open_snapshot(path: str) -> duckdb.DuckDBPyConnection:
+    """Open a snapshot file for reading, with everything else locked; raises Refused."""
+    try:
+        return duckdb.connect(path, read_only=True, config=LOCKED)
+    except duckdb.Error as error:
+        raise Refused(f"the copy of the results cannot be opened, run the query again: {_first_line(error)}") from None
+
+
+def answer(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[pa.Table, str]:
     """Return the result of a query, `ROWS` rows and `BYTES` bytes at most, and what cut it ("", "rows" or "bytes"); raises Refused."""
     try:
-        with duckdb.connect(path, read_only=True, config=LOCKED) as connection:
-            _check_kind(connection, query)
-            _check_names(connection, query)
-            return _fetched(_plain(connection.sql(query)))
+        _check_kind(connection, query)
+        _check_names(connection, query)
+        return _fetched(_plain(connection.sql(query)))
     except (duckdb.OutOfMemoryException, MemoryError):
         raise Refused(OUT_OF_MEMORY) from None
     except RecursionError:
@@ -138,7 +145,8 @@ def _plain(relation: duckdb.DuckDBPyRelation | None) -> duckdb.DuckDBPyRelation:
         while unique.lower() in taken:
             unique, number = f"{name}_{number}", number + 1
         taken.add(unique.lower())
-        target = "" if KEPT.fullmatch(kind) else "::double" if NUMBERS.fullmatch(kind) else "::varchar"
+        number_kind = NUMBERS.fullmatch(kind)
+        target = "" if KEPT.fullmatch(kind) else f"::double{number_kind[2] or ''}" if number_kind else "::varchar"
         quoted = unique.replace('"', '""')
         parts.append(f'#{position}{target} as "{quoted}"')
     return relation.project(", ".join(parts)).limit(ROWS + 1)
@@ -146,19 +154,21 @@ def _plain(relation: duckdb.DuckDBPyRelation | None) -> duckdb.DuckDBPyRelation:
 
 def _fetched(relation: duckdb.DuckDBPyRelation) -> tuple[pa.Table, str]:
     """Fetch rows until there are none, or a limit is reached; returns them and the limit."""
-    reader, batches, rows, size = relation.to_arrow_reader(1000), [], 0, 0
-    for batch in reader:
-        kept = batch.slice(0, ROWS - rows)
-        cut = "rows" if kept.num_rows < batch.num_rows else ""
-        if size + kept.nbytes > BYTES:
-            kept, cut = kept.slice(0, _fitting(kept, BYTES - size)), "bytes"
-        batches.append(kept)
-        rows, size = rows + kept.num_rows, size + kept.nbytes
+    batches: list[pa.RecordBatch] = []
+    rows, size, cut = 0, 0, ""
+    with relation.to_arrow_reader(1000) as reader:
+        for batch in reader:
+            kept = batch.slice(0, ROWS - rows)
+            cut = "rows" if kept.num_rows < batch.num_rows else ""
+            if size + kept.nbytes > BYTES:
+                kept, cut = kept.slice(0, _fitting(kept, BYTES - size)), "bytes"
+            batches.append(kept)
+            rows, size = rows + kept.num_rows, size + kept.nbytes
+            if cut:
+                break
         if cut == "bytes" and rows == 0:
             raise Refused(f"the first row alone has more than {BYTES // 2**20} MiB: choose fewer columns or shorter texts")
-        if cut:
-            return pa.Table.from_batches(batches, reader.schema), cut
-    return pa.Table.from_batches(batches, reader.schema), ""
+        return pa.Table.from_batches(batches, reader.schema), cut
 
 
 def _fitting(batch: pa.RecordBatch, budget: int) -> int:
@@ -200,7 +210,8 @@ def main() -> int:
     request = json.load(sys.stdin)
     started = time.perf_counter()
     try:
-        table, cut = answer(request["path"], request["query"])
+        with open_snapshot(request["path"]) as connection:
+            table, cut = answer(connection, request["query"])
     except Refused as error:
         print(json.dumps({"refused": str(error)}), flush=True)
         return 0
