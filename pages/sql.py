@@ -51,7 +51,7 @@ def editor(choices: Choices) -> tuple[str, bool]:
     with st.container(horizontal=True):
         for name, text in EXAMPLES.items():
             st.button(name, on_click=fill, args=(text,), key=f"sql-example-{name}")
-    with st.form("sql-form", border=False):
+    with st.container(key="sql-editor"), st.form("sql-form", border=False):
         query = st.text_area("Query", key=key, height=HEIGHT, max_chars=MAX_QUERY, help="Ctrl+Enter runs it.")
         run = st.form_submit_button("Run", type="primary", key="sql-run")
     query = str(query or "").strip()
@@ -102,7 +102,7 @@ def tables() -> None:
     st.subheader("Tables")
     st.caption("What does not apply to a row is NULL." + ("" if is_demo() else " Rows that others published have a source of their own."))
     for table, columns in schema().items():
-        with st.expander(f"`{table}`: {MEANINGS[table]}"):
+        with st.expander(f"**{table}**: {MEANINGS[table]}"):
             st.html(words.table(("Column", "Type", "Meaning"), columns, prose=True))
 
 
