@@ -23,7 +23,7 @@ def show() -> None:
     st.title("SQL")
     st.html(
         '<p class="lead">Ask the results anything, in the SQL of DuckDB. A query only reads, '
-        f"has {SECONDS} seconds and returns {ROWS:,} rows at most; a server answers {AT_ONCE} at once.</p>"
+        f"has {SECONDS} seconds and returns {ROWS:,} rows at most; this server answers {AT_ONCE} at once.</p>"
     )
     query, run = editor(Choices("sql"))
     result(query, run)
@@ -52,7 +52,7 @@ def editor(choices: Choices) -> tuple[str, bool]:
         for name, text in EXAMPLES.items():
             st.button(name, on_click=fill, args=(text,), key=f"sql-example-{name}")
     with st.container(key="sql-editor"), st.form("sql-form", border=False):
-        query = st.text_area("Query", key=key, height=HEIGHT, max_chars=MAX_QUERY, help="Ctrl+Enter runs it.")
+        query = st.text_area("Query", key=key, height=HEIGHT, max_chars=MAX_QUERY)
         run = st.form_submit_button("Run", type="primary", key="sql-run")
     query = str(query or "").strip()
     choices.keep("query", "" if query == first else query[:MAX_QUERY])
@@ -75,8 +75,10 @@ def result(query: str, run: bool) -> None:
         return
     answer, age = last
     st.subheader("Result")
-    st.dataframe(answer.table, hide_index=True, key="sql-table")
-    told = f"{words.count(answer.rows, 'row')} in {words.number(answer.seconds)} s. {answer.cut_note}"
+    table = answer.table
+    digits = {field.name: st.column_config.NumberColumn(format="%.6g") for field in table.schema if str(field.type) in ("double", "float")}
+    st.dataframe(table, hide_index=True, column_config=digits, key="sql-table")
+    told = f"{words.count(answer.rows, 'row')} in {answer.seconds:.2g} s. {answer.cut_note}"
     stale = f" The results are those of {words.duration(age)} ago: run it again for newer ones." if age else ""
     st.caption(words.markdown(f"{told}{stale}".strip()))
     downloads(answer)

@@ -160,13 +160,10 @@ FROM measurements
 WHERE experiment = 'bias-variance' AND metric IN ('bias2', 'variance', 'E_gen2')
 GROUP BY ALL
 ORDER BY run_id, max(parameters), N""",
-    "Worst noises": """SELECT run_id, student, sqrt(median(squared)) AS median,
-  sqrt(quantile_cont(squared, 0.99)) AS p99, sqrt(max(squared)) AS worst, arg_max(seed, squared) AS worst_seed
-FROM (
-  SELECT run_id, student, unnest("values") AS squared, unnest(range(seeds_start, seeds_stop)) AS seed
-  FROM noise_distances WHERE metric IN ('PFD', 'E_gen')
-)
-GROUP BY ALL
+    "Worst noises": """SELECT run_id, student, step, seeds_start, sqrt(list_median("values")) AS median,
+  sqrt(list_max("values")) AS worst, seeds_start + list_position("values", list_max("values")) - 1 AS worst_seed
+FROM noise_distances
+WHERE metric IN ('PFD', 'E_gen')
 ORDER BY worst DESC
 LIMIT 50""",
 }

@@ -23,7 +23,7 @@ from pfd_engine.store_schema import TABLES
 ROWS, BYTES, COLUMNS = 10_000, 4 * 2**20, 200
 SECONDS = 10
 MEMORY = "256MB"  # of DuckDB; the process may use more, for what DuckDB does not count
-MEMORY_BYTES = 2**30
+MEMORY_BYTES = 768 * 2**20
 LOCKED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
