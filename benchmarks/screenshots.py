@@ -71,6 +71,8 @@ def main() -> int:
             "sweep": f"sweep?teacher={teacher}&sweep_sizes=mlp-32&sweep_sizes=mlp-64&sweep_num_samples=16,64,256&sweep_steps=2000",
             "runs": "runs",
             "result": f"result?run={run_id}",
+            "compare": "compare",
+            "compare-difference": f"compare?item={run_id}&view=difference&gain=2&sort=seed",
             "methods": "methods",
             "checkpoints": f"checkpoints?reference={student}",
             "shared": f"shared?repository=owner%2Fname&runs={run_id}",

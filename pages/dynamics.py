@@ -19,6 +19,7 @@ def show() -> None:
     from pages.common import finding_widgets as widgets
     from pages.common import findings
     from pages.common.choices import Choices
+    from pages.common.exports import exports
     from pages.common.kept import kept
     from pfd_engine import figures
 
@@ -42,17 +43,18 @@ def show() -> None:
     figure = kept(lambda: figures.dynamics(frame, unit), "dynamics", sweep.run_id, sweep.stamp, size)
     widgets.plot(figure, "dynamics-plot", f"E_gen and losses along training. {found.sentence}", on_point)
     widgets.under_plot(found.facts, "bands: 95 %, over students and noises")
-    widgets.csv(frame, "training-dynamics")
+    exports(frame, figure, "training-dynamics", found.facts | {"run": sweep.run_id}, found.sentence)
     verdicts(found, size)
     bands(choices, sweep, found, size)
     widgets.student_wall(choices, sweep.run_id, found.students[found.students["size"] == size])
+    widgets.cite("training-dynamics", found.facts, sweep.run_id)
 
 
 def verdicts(found: Dynamics, size: str) -> None:
     """Draw the table of verdicts, with the steps and the moves behind each."""
     from pages.common import words
 
-    st.subheader("Verdict for each N")
+    st.header("Verdict for each N")
     st.html(words.table(*verdicts_table(found.analysis, size)))
     st.caption(NOTES["verdicts"])
 
@@ -60,12 +62,13 @@ def verdicts(found: Dynamics, size: str) -> None:
 def bands(choices: Choices, sweep: Sweep, found: Dynamics, size: str) -> None:
     """Draw E_gen^2 of one N, split over the bands of principal components."""
     from pages.common import finding_widgets as widgets
+    from pages.common.exports import exports
     from pages.common.kept import kept
     from pfd_engine import figures
 
     if found.bands.empty:
         return
-    st.subheader("What is learned, or overfitted, when")
+    st.header("What is learned, or overfitted, when")
     values = {str(n): f"N = {n:,}" for n in sorted(found.bands.loc[found.bands["size"] == size, "num_samples"].unique())}
     turning = found.analysis.verdicts.query("size == @size and peak_step.notna()")["num_samples"]
     default = str(turning.iloc[0]) if len(turning) else next(iter(values), None)
@@ -78,7 +81,8 @@ def bands(choices: Choices, sweep: Sweep, found: Dynamics, size: str) -> None:
     widgets.plot(figure, "bands-plot", f"E_gen squared along training by bands of principal components, N = {chosen}", on_point)
     st.caption(NOTES["bands"])
     widgets.under_plot(found.facts)
-    widgets.csv(frame, f"bands-{size}-{chosen}")
+    title = f"E_gen squared along training by bands of principal components, {size}, N = {chosen}"
+    exports(frame, figure, f"bands-{size}-{chosen}", found.facts | {"run": sweep.run_id}, title)
 
 
 with page("Training dynamics"):

@@ -23,6 +23,7 @@ def show() -> None:
     from pages.common import finding_widgets as widgets
     from pages.common import findings
     from pages.common.choices import Choices
+    from pages.common.exports import exports
     from pages.common.kept import kept
     from pfd_engine import figures
 
@@ -50,10 +51,11 @@ def show() -> None:
         widgets.student_of(choices, found.students),
     )
     widgets.under_plot(found.facts, "bands and intervals: 95 %, over students and noises")
-    widgets.csv(frame, "scaling")
+    exports(frame, figure, "scaling", found.facts | {"run": sweep.run_id}, found.sentence)
     collapse(found)
     crossings(found)
     widgets.student_wall(choices, sweep.run_id, found.students)
+    widgets.cite("scaling", found.facts, sweep.run_id)
 
 
 def controls(choices: Choices, found: Scaling) -> tuple[float, str]:
@@ -80,7 +82,7 @@ def collapse(found: Scaling) -> None:
     """Say what exponent was fitted, and how well the curves collapse with it and with the paper's."""
     from pages.common import words
 
-    st.subheader("Do the curves of all sizes fall onto one another?")
+    st.header("Do the curves of all sizes fall onto one another?")
     if (table := collapse_table(found.analysis)) is None:
         st.info("An exponent needs at least two sizes whose curves cross.")
         return
@@ -92,7 +94,7 @@ def crossings(found: Scaling) -> None:
     """Draw the table of N*."""
     from pages.common import words
 
-    st.subheader("Where E_mem and E_gen cross")
+    st.header("Where E_mem and E_gen cross")
     st.html(words.table(*crossings_table(found.analysis)))
     st.caption(NOTES["crossings"])
 

@@ -74,7 +74,7 @@ def result(query: str, run: bool) -> None:
         st.html(alert(last))
         return
     answer, age = last
-    st.subheader("Result")
+    st.header("Result")
     table = answer.table
     digits = {field.name: st.column_config.NumberColumn(format="%.6g") for field in table.schema if str(field.type) in ("double", "float")}
     st.dataframe(table, hide_index=True, column_config=digits, key="sql-table")
@@ -101,7 +101,7 @@ def tables() -> None:
     from pages.common import words
     from pfd_engine.schema_words import MEANINGS, schema
 
-    st.subheader("Tables")
+    st.header("Tables")
     st.caption("What does not apply to a row is NULL." + ("" if is_demo() else " Rows that others published have a source of their own."))
     for table, columns in schema().items():
         with st.expander(f"**{table}**: {MEANINGS[table]}"):

@@ -20,6 +20,7 @@ from pfd_engine.run_events import sync_folder
 from pfd_engine.store import OFFLINE, Store, migrate
 from pfd_engine.store_ingest import upsert
 from pfd_engine.store_pulled import PULLED
+from pfd_engine.store_queries import OWN
 from pfd_engine.store_schema import TABLES
 from pfd_engine.workspace import REPOSITORY
 
@@ -117,7 +118,7 @@ def _rows(store: Store, name: str, run_ids: list[str]) -> list[dict[str, Any]]:
 
 
 def _named(store: Store, name: str, column: str, names: set[str | None]) -> list[dict[str, Any]]:
-    rows = [_portable(store, row) for row in store.rows(f"select * from {name} where source in ('workspace', 'published') order by source")]
+    rows = [_portable(store, row) for row in store.rows(f"select * from {name} where {OWN} order by source")]
     return [row for row in rows if row[column] in names]
 
 

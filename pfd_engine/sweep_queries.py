@@ -87,16 +87,17 @@ def trade_off_rows(store: Store) -> pd.DataFrame:
     (sweeps alone state it); `result` is the JSON text of an evaluation's or distillation's result, missing for a sweep.
     """
     return store.frame(
-        "with chosen as (select *, arg_max(source, source) over (partition by run_id) as newest from measurements "
-        "where (metric in ('PFD', 'E_gen', 'seconds')) and band is null and (metric = 'PFD' or student_seed is not null)), "
-        "errors as (select * from chosen where source = newest and metric in ('PFD', 'E_gen') "
-        "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1) "
+        "with newest as (select run_id, max(source) as source, arg_max(created, source) as created from runs group by run_id), "
+        "errors as (select m.*, created from measurements m join newest using (run_id, source) where metric in ('PFD', 'E_gen') "
+        "and band is null and (metric = 'PFD' or student_seed is not null) "
+        "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1 "
+        f"order by m.{OWN_FIRST}, created desc, run_id, student, student_steps limit ?) "
         "select e.run_id, e.source, e.experiment, e.teacher, e.teacher_revision, e.student, e.size, e.parameters, e.objective, "
         "e.num_samples, e.student_seed, e.step, e.student_steps, e.solver, e.solver_steps, e.descriptor, e.num_noises, e.noise_seed, "
         "e.value as E_gen, e.ci_low, e.ci_high, s.value as seconds, case when e.metric = 'PFD' then r.result end as result "
-        "from errors e join runs r on r.run_id = e.run_id and r.source = e.source "
-        "left join chosen s on s.metric = 'seconds' and s.run_id = e.run_id and s.source = e.source and s.student = e.student "
-        f"and s.step = e.step order by e.{OWN_FIRST}, r.created desc, e.run_id, e.student, e.student_steps limit ?",
+        "from errors e join runs r on r.run_id = e.run_id and r.source = e.source left join measurements s on s.metric = 'seconds' "
+        "and s.band is null and s.student_seed is not null and s.run_id = e.run_id and s.source = e.source and s.student = e.student "
+        f"and s.step = e.step order by e.{OWN_FIRST}, r.created desc, e.run_id, e.student, e.student_steps",
         [MAX_RESULTS],
     )
 

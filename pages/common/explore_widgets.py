@@ -130,7 +130,7 @@ def chosen_students(choices: Choices, offered: Mapping[str, str], known: Mapping
     from pages.common.finding_widgets import draw_wall
     from pages.common.findings import PAGES, TITLES
 
-    st.subheader("Chosen students")
+    st.header("Chosen students")
     options = {item: label_of(item) for item in known} | dict(offered)
     chosen = choices.pick_many(
         "item", "Students to look at and to compare", options, placeholder="Select rows above, or choose here", max_selections=MOST_COMPARED
