@@ -64,11 +64,14 @@ def open_snapshot(path: str) -> duckdb.DuckDBPyConnection:
 def answer(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[pa.Table, str]:
     """Return the result of a query, `ROWS` rows and `BYTES` bytes at most, and what cut it ("", "rows" or "bytes"); raises Refused."""
     try:
+        query.encode()  # a lone surrogate is no text
         _check_kind(connection, query)
         _check_names(connection, query)
         return _fetched(_plain(connection.sql(query)))
     except (duckdb.OutOfMemoryException, MemoryError):
         raise Refused(OUT_OF_MEMORY) from None
+    except UnicodeError:
+        raise Refused("the query holds characters that are no text") from None
     except RecursionError:
         raise Refused("the query is nested too deeply") from None
     except duckdb.PermissionException:

@@ -23,13 +23,14 @@ import duckdb
 import pyarrow as pa
 
 from pfd_engine.errors import InputError
-from pfd_engine.sql_child import BYTES, OUT_OF_MEMORY, ROWS, SECONDS
+from pfd_engine.sql_child import BYTES, ROWS, SECONDS
 from pfd_engine.store import Store
 from pfd_engine.workspace import REPOSITORY
 
 MAX_QUERY = 4000
 AT_ONCE, WAIT_SECONDS = 2, 5.0
 WRITING_SHARE = 5  # a snapshot is written anew when it is at least so many times as old as writing it took
+NO_ANSWER = "the query ended without an answer, most likely because it needs more memory than this page allows: filter, or aggregate"
 _places = threading.BoundedSemaphore(AT_ONCE)
 
 
@@ -209,7 +210,7 @@ def _asked(request: dict[str, str], seconds: float) -> Answer:
     except (ValueError, OSError):  # it ended before it had said everything
         if late.is_set():
             raise InputError(f"the query took longer than {seconds:g} seconds and was stopped: filter, aggregate, or limit it") from None
-        raise InputError(OUT_OF_MEMORY) from None
+        raise InputError(NO_ANSWER) from None
     return Answer(data, rows, float(told["seconds"]), str(told["cut"]))
 
 

@@ -16,7 +16,7 @@ from pyarrow import csv, parquet
 from pfd_engine import sql_child, sql_query
 from pfd_engine.errors import InputError
 from pfd_engine.schema_words import EXAMPLES, MEANINGS, schema
-from pfd_engine.sql_child import BYTES, OUT_OF_MEMORY, Refused, answer, open_snapshot
+from pfd_engine.sql_child import BYTES, Refused, answer, open_snapshot
 from pfd_engine.sql_query import MAX_QUERY, Snapshots, run_query
 from pfd_engine.store import Store
 from pfd_engine.store_schema import TABLES
@@ -175,6 +175,7 @@ def test_errors_are_one_line_without_the_paths_of_this_machine(reader, tmp_path)
     ("select 1 /* open", "Parser Error"), ("pivot measurements on metric using count(*)", "name the values of a PIVOT"),
     ("select ?", "Values were not provided"), (f"select {','.join('1' * 201)}", "201 columns"),
     ("select " + "+".join("1" * 1900), "expression depth"), (f"select repeat('x', {BYTES + 1})", "first row alone"),
+    ("select '\ud800'", "characters that are no text"),
     ("select 1 where 'a' = \0", "Error"),
 ])  # fmt: skip
 def test_odd_texts_get_a_sentence_of_their_own(reader, query, said):
@@ -265,15 +266,14 @@ def test_a_query_without_end_is_killed_and_leaves_nothing(snapshot, query):
     "select list(x) from range(100000000) t(x)",
 ])  # fmt: skip
 def test_a_query_that_needs_too_much_memory_is_told_so(snapshot, query):
-    with pytest.raises(InputError, match="more memory") as caught:
+    with pytest.raises(InputError, match="needs more memory than this page allows"):
         run_query(snapshot, query)
-    assert str(caught.value) == OUT_OF_MEMORY
     assert children() == []
 
 
 def test_a_process_that_dies_is_one_sentence(snapshot, monkeypatch):
     monkeypatch.setattr(sql_query.sys, "executable", "/bin/false")
-    with pytest.raises(InputError, match="more memory"):
+    with pytest.raises(InputError, match="ended without an answer"):
         run_query(snapshot, "select 1")
 
 
