@@ -102,7 +102,7 @@ def _fill(store: Store, tables: Rows, folder: Path, repository: str | None, lice
 def _write_table(name: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     table = TABLES[name]
     schema, many = arrow_schema(table), ROWS_A_GROUP.get(name, 20_000)
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for start in range(0, max(len(rows), 1), many):
             typed = [table.row(row) for row in rows[start : start + many]]
             writer.write_table(pa.Table.from_pylist([{k: row[k] for k in table.columns} for row in typed], schema=schema))
