@@ -126,10 +126,10 @@ COLUMNS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 EXAMPLES: dict[str, str] = {
-    "Latest evaluations": """SELECT run_id, student, num_samples AS N, metric, value, ci_low, ci_high
+    "Latest evaluations": """SELECT run_id, student, student_steps, num_samples AS N, metric, value, ci_low, ci_high
 FROM measurements
 WHERE experiment = 'evaluation' AND metric IN ('PFD', 'E_mem')
-ORDER BY run_id DESC, student, metric
+ORDER BY run_id DESC, student, student_steps, metric
 LIMIT 100""",
     "Scaling in N": """SELECT size, num_samples AS N, metric, avg(value) AS mean,
   stddev_samp(value) / sqrt(count(*)) AS standard_error, count(*) AS students
@@ -173,6 +173,6 @@ def schema() -> dict[str, list[tuple[str, str, str]]]:
     """Return, for each table in the order in which it is useful, name, type and meaning of its columns; bytes of images are left out."""
     found = {}
     for table in MEANINGS:
-        kinds = TABLES[table].columns | {"source": "VARCHAR"}
+        kinds = {name: kind.replace("JSON", "VARCHAR") for name, kind in TABLES[table].columns.items()} | {"source": "VARCHAR"}
         found[table] = [(name, kinds[name], meaning) for name, meaning in (COLUMNS[table] | {"source": SOURCE}).items()]
     return found

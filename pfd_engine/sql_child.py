@@ -37,9 +37,7 @@ LOCKED: dict[str, str | bool | int | float | list[str]] = {
     "lock_configuration": "true",
 }
 # Functions in FROM that read no file, no setting and no other process; all others are refused by name.
-TABLE_FUNCTIONS = frozenset(
-    ("range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "histogram", "histogram_values", "summary")
-)
+TABLE_FUNCTIONS = frozenset(("range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "summary"))
 REFUSED_FUNCTIONS = frozenset(("getenv", "current_setting"))
 ALLOWED = "a query here is one SELECT (or WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE) over the tables of this page"
 OUT_OF_MEMORY = "the query needs more memory than this page allows: filter, aggregate, or limit it"
