@@ -13,6 +13,7 @@ from pages.common.layout import HOME, SQL
 from pfd_engine import sql_query
 from pfd_engine.schema_words import EXAMPLES
 from pfd_engine.sql_query import Answer, run_query
+from pfd_engine.store import Store, TooLarge
 from pfd_engine.store_schema import TABLES
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests.run_samples import append_raw, finished_run, measurement
@@ -163,6 +164,16 @@ def test_what_is_refused_is_one_sentence_and_is_not_tried_again(asked, query, sa
     checked(app.run())
     assert alerts(app) == [sentence]
     assert len(asked) == before
+
+
+def test_results_that_cannot_be_copied_are_one_sentence(monkeypatch):
+    def too_large(store, path):
+        raise TooLarge("this asks for more memory than the database may take")
+
+    monkeypatch.setattr(Store, "snapshot", too_large)
+    app = run(visit(), COUNT)
+    assert "more memory than the database may take" in alerts(app)[0]
+    assert app.expander
 
 
 def test_a_query_without_end_is_one_sentence(monkeypatch):

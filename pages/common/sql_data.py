@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.common.data import the_store
 from pages.common.layout import is_demo
-from pfd_engine.errors import InputError
+from pfd_engine.errors import PFDError
 from pfd_engine.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def ask(query: str) -> None:
     try:
         snapshot = _snapshot()
         _answer(snapshot, snapshot.version, query)
-    except InputError as error:
+    except PFDError as error:
         st.session_state[LAST] = str(error)
     else:
         st.session_state[LAST] = (snapshot, query)
@@ -39,7 +39,7 @@ def last() -> tuple[Answer, float] | str | None:
     snapshot, query = known
     try:
         answer = _answer(snapshot, snapshot.version, query)
-    except InputError:
+    except PFDError:
         ask(query)
         if isinstance(problem := st.session_state[LAST], str):
             return problem
