@@ -1,4 +1,4 @@
-"""Training dynamics: what does longer training do to a student of few, of just enough and of many samples? (`?run=ID&size=&n=`)"""
+"""Training dynamics: what does longer training do to a student of few, of just enough and of many samples? (`?run=ID&size=&steps=&n=`)"""
 
 from __future__ import annotations
 
@@ -35,12 +35,18 @@ def show() -> None:
         return
     sizes = {str(size): str(size) for size in found.analysis.curves["size"].unique()}
     size = next(iter(sizes))
+    left, right = st.columns(2, gap="medium", vertical_alignment="bottom")
     if len(sizes) > 1 or "size" in st.query_params:
-        size = choices.pick("size", "Size", sizes, size, width=240) or size
+        with left:
+            size = choices.pick("size", "Size", sizes, size) or size
+    with right if len(sizes) > 1 else left:
+        low, high = choices.span(
+            "steps", "Part that is drawn: training steps", sorted(int(n) for n in found.analysis.curves["step"].unique())
+        )
     unit = "data units" if found.facts.get("descriptor") == "pixel" else f"{found.facts.get('descriptor')} units"
-    frame = figures.dynamics_frame(found.analysis.curves, found.analysis.verdicts, found.losses, size)
+    frame = figures.dynamics_frame(found.analysis.curves, found.analysis.verdicts, found.losses, size).query("@low <= step <= @high")
     on_point = widgets.student_of(choices, found.students)
-    figure = kept(lambda: figures.dynamics(frame, unit), "dynamics", sweep.run_id, sweep.stamp, size)
+    figure = kept(lambda: figures.dynamics(frame, unit), "dynamics", sweep.run_id, sweep.stamp, size, low, high)
     widgets.plot(figure, "dynamics-plot", f"E_gen and losses along training. {found.sentence}", on_point)
     widgets.under_plot(found.facts, "bands: 95 %, over students and noises")
     exports(frame, figure, "training-dynamics", found.facts | {"run": sweep.run_id}, found.sentence)
