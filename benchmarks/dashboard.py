@@ -57,6 +57,7 @@ def pages_of(newest: dict[str, str]) -> dict[str, tuple[str, str, str, int]]:
         "Result": (f"result?run={newest['evaluation']}", "Result", PLOT, 2),
         "Explore": ("explore", "Explore", PLOT, 1),
         "Compare": ("compare", "Compare images", f"{MAIN} table.compare img", 1),
+        "SQL": ("sql", "SQL", f"{MAIN} [data-testid=stExpander]", 7),
         "Shared results": ("shared", "Shared results", f"{MAIN} [data-testid=stHeading]", 1),
         "Scaling": ("scaling", "Scaling", PLOT, 1),
         "Training dynamics": ("dynamics", "Training dynamics", PLOT, 2),

@@ -65,6 +65,7 @@ def main() -> int:
             "bias-variance": "bias_variance",
             "trade-offs": "trade_offs",
             "explore": "explore?group=size&group=num_samples&baseline=mlp-32|16",
+            "sql": "sql",
             "evaluate": f"evaluate?teacher={teacher}&student={student}",
             "distill": f"distill?teacher={teacher}&objective=consistency&size=mlp-512&warmup_steps=100",
             "sweep": f"sweep?teacher={teacher}&sweep_sizes=mlp-32&sweep_sizes=mlp-64&sweep_num_samples=16,64,256&sweep_steps=2000",

@@ -19,6 +19,7 @@ from pfd_engine.errors import PFDError
 from pfd_engine.store_ingest import ingest
 from pfd_engine.store_pulled import PulledDatabases
 from pfd_engine.store_schema import MIGRATIONS, TABLES
+from pfd_engine.store_snapshot import write_snapshot
 from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
 
 if TYPE_CHECKING:
@@ -101,6 +102,15 @@ class Store:
         options = {"csv": "format csv, header", "parquet": "format parquet", "json": "format json, array true"}[format]
         quoted = str(path).replace("'", "''")
         self._ask(lambda cursor: cursor.execute(f"copy ({sql}) to '{quoted}' ({options})", list(parameters)) and None)
+
+    def snapshot(self, path: Path) -> None:
+        """Write the rows of all sources into a new database file: a table for each view, without the bytes of images."""
+        self._ask(lambda cursor: write_snapshot(cursor, path))
+
+    @property
+    def owns_workspace(self) -> bool:
+        """Whether the workspace's database, and what is kept for this server beside it, belongs to this store alone."""
+        return self._lock is not None
 
     @property
     def version(self) -> str:

@@ -11,6 +11,7 @@ PAGES = {
     "Home": "",
     "Result": "result",
     "Explore": "explore",
+    "SQL": "sql",
     "Compare": "compare",
     "Shared results": "shared",
     "Scaling": "scaling",

@@ -41,8 +41,16 @@ METHODS = "pages/methods.py"
 SHARED = "pages/shared.py"
 EXPLORE = "pages/explore.py"
 COMPARE = "pages/compare.py"
+SQL = "pages/sql.py"
 NAVIGATION = {
-    "Results": ((HOME, "Home"), (RESULT, "Result"), (EXPLORE, "Explore"), (COMPARE, "Compare"), (SHARED, "Shared results")),
+    "Results": (
+        (HOME, "Home"),
+        (RESULT, "Result"),
+        (EXPLORE, "Explore"),
+        (COMPARE, "Compare"),
+        (SQL, "SQL"),
+        (SHARED, "Shared results"),
+    ),
     "Findings": ((SCALING, "Scaling"), (DYNAMICS, "Training dynamics"), (BIAS_VARIANCE, "Bias-variance"), (TRADE_OFFS, "Trade-offs")),
     "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (SWEEP, "Sweep"), (RUNS, "Runs")),
     "Models": ((CHECKPOINTS, "Checkpoints"),),
