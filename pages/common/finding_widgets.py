@@ -116,7 +116,7 @@ def student_of(choices: Choices, students: pd.DataFrame) -> Callable[[list[Any]]
 def student_wall(choices: Choices, run_id: str, students: pd.DataFrame) -> None:
     """Let the visitor choose a student, here or by a point of a plot, and draw its same-noise wall with a link to its run."""
     st.subheader("The images behind a point")
-    names = {name: name for name in students["student"]}
+    names = {name: words.student(name) for name in students["student"]}
     chosen = choices.pick(
         "student", "Student", names, None, index=None, placeholder="Select a point above, or choose a student here", width=420
     )
@@ -156,7 +156,7 @@ def sweep_result(experiment: str, sweep: Sweep) -> None:
     for group, reason in ((result or {}).get("failed") or {}).items():
         st.html(alert(f"group {group} failed and is left out: {reason}"))
     for student in (result or {}).get("diverged") or ():
-        st.html(alert(f"{student} is left out: its numbers were not finite"))
+        st.html(alert(f"{words.student(student)} is left out: its numbers were not finite"))
     rows = [
         ("Teacher", sweep.teacher),
         ("Time taken", words.duration(run.get("seconds"))),
