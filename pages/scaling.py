@@ -11,7 +11,7 @@ from pfd_engine.finding_tables import NOTES, PAPER_EXPONENT, collapse_table, cro
 
 if TYPE_CHECKING:
     from pages.common.choices import Choices
-    from pages.common.findings import Scaling
+    from pfd_engine.findings import Scaling
 
 AXES = {"n": "N", "rescaled": "N / parametersᵃ"}
 LOWEST, HIGHEST, STEP = -0.5, 1.5, 0.01
