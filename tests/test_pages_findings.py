@@ -242,6 +242,16 @@ def test_the_result_page_of_a_sweep_leads_to_its_finding(sweeps):
     assert sweeps["scaling"] in str(link.proto)
 
 
+def test_the_result_page_of_a_sweep_lists_its_students_by_size_and_n(sweeps, monkeypatch):
+    drawn = html(visit(RESULT, run=sweeps["scaling"]))
+    assert drawn.count("<tr><td>mlp-") == 12
+    assert "<td>mlp-32</td><td>30 k</td><td>1,024</td><td>3</td><td>" in drawn
+    monkeypatch.setattr("pages.common.finding_widgets.MOST_ROWS", 5)
+    app = visit(RESULT, run=sweeps["scaling"])
+    assert html(app).count("<tr><td>mlp-") == 5
+    assert "7 rows more" in captions(app)
+
+
 def test_published_sweeps_are_shown_in_a_demo(measured, tmp_path, monkeypatch):
     with read_results(measured[0], None) as store:
         publish(store, list(measured[1].values()), tmp_path / "published.duckdb")
