@@ -11,7 +11,8 @@ from pfd_engine.finding_tables import NOTES, parts_table
 
 if TYPE_CHECKING:
     from pages.common.choices import Choices
-    from pages.common.findings import BiasVariance, Sweep
+    from pages.common.findings import Sweep
+    from pfd_engine.findings import BiasVariance
 
 
 def show() -> None:

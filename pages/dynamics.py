@@ -11,7 +11,8 @@ from pfd_engine.finding_tables import NOTES, verdicts_table
 
 if TYPE_CHECKING:
     from pages.common.choices import Choices
-    from pages.common.findings import Dynamics, Sweep
+    from pages.common.findings import Sweep
+    from pfd_engine.findings import Dynamics
 
 
 def show() -> None:
@@ -84,7 +85,7 @@ def bands(choices: Choices, sweep: Sweep, found: Dynamics, size: str) -> None:
     frame = figures.bands_frame(found.bands, found.totals, size, int(chosen))
     on_point = widgets.student_of(choices, found.students)
     figure = kept(lambda: figures.bands(frame), "bands", sweep.run_id, sweep.stamp, size, chosen)
-    widgets.plot(figure, "bands-plot", f"E_gen squared along training by bands of principal components, N = {chosen}", on_point)
+    widgets.plot(figure, "bands-plot", f"E_gen squared along training by bands of principal components, N = {int(chosen):,}", on_point)
     st.caption(NOTES["bands"])
     widgets.under_plot(found.facts)
     title = f"E_gen squared along training by bands of principal components, {size}, N = {chosen}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pages.common.choices import Choices
-    from pages.common.findings import Scaling
+    from pfd_engine.findings import Scaling
 
 AXES = {"n": "N", "rescaled": "N / parametersᵃ"}
 LOWEST, HIGHEST, STEP = -0.5, 1.5, 0.01

@@ -27,6 +27,7 @@ def show() -> None:
     from pages.common.kept import kept
     from pfd_engine import figures
     from pfd_engine.analysis import pareto_front, trade_off_sentence
+    from pfd_engine.trade_off_table import with_noises
 
     st.title("Trade-offs: error against cost")
     everything = findings.trade_offs()
@@ -43,7 +44,7 @@ def show() -> None:
         group = choices.pick("group", "Teacher and descriptor", groups, next(iter(groups))) or next(iter(groups))
     key = ("trade-offs", findings.version(), cost, group)
     mine = everything[everything["group"] == group]
-    frame = kept(lambda: pareto_front(named(mine[mine[cost].notna() & (mine[cost] > 0)]), cost, "E_gen"), *key, "frame")
+    frame = kept(lambda: pareto_front(with_noises(mine[mine[cost].notna() & (mine[cost] > 0)]), cost, "E_gen"), *key, "frame")
     descriptor = str(mine["descriptor"].iloc[0] or "pixel")
     unit = "data units" if descriptor == "pixel" else f"{descriptor} units"
     with headline:
@@ -66,15 +67,6 @@ def show() -> None:
     exports(frame, figure, f"trade-offs-{cost}", {}, f"E_gen against {figures.COSTS[cost]}")
     images(choices, mine)
     widgets.cite("trade-offs", shared(frame))
-
-
-def named(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows numbered anew, their names with the number of noises M where that differs between them."""
-    frame = frame.reset_index(drop=True)
-    if frame["num_noises"].nunique() < 2:
-        return frame
-    counts = frame["num_noises"].map(lambda count: "" if count != count else f", M = {int(count):,}")
-    return frame.assign(name=frame["name"] + counts)
 
 
 def choose(choices: Choices, data: list[Any]) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pfd_engine import words
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pfd_engine.analysis import BiasVarianceAnalysis, DynamicsAnalysis, ScalingAnalysis
 
 PAPER_EXPONENT = 0.5
@@ -87,6 +89,20 @@ def parts_table(analysis: BiasVarianceAnalysis) -> Table:
         share = f"{100 * row['share']:.0f} % [{100 * row['share_low']:.0f}, {100 * row['share_high']:.0f}]"
         rows.append([str(row["size"]), f"{row['num_samples']:,}", *parts, share, str(row["dominates"])])
     return Table(["size", "N", "bias²", "variance", "E_gen²", "variance's share", "larger part"], rows)
+
+
+def students_table(measurements: pd.DataFrame) -> Table:
+    """Return each size and N of a sweep with its measured students and the mean E_gen at their last step, 95 % over the seeds."""
+    from pfd_engine.analysis import seed_means
+
+    means = seed_means(measurements, "E_gen")
+    last = means[means["step"] == means.groupby(["size", "num_samples"])["step"].transform("max")]
+    rows = []
+    for row in last.to_dict("records"):
+        known = row["parameters"] == row["parameters"]
+        numbers = [f"{row['num_samples']:,}", f"{row['seeds']}", words.with_interval(row["value"], row["ci_low"], row["ci_high"])]
+        rows.append([str(row["size"]), words.parameters(int(row["parameters"]) if known else None), *numbers])
+    return Table(["size", "parameters", "N", "student seeds", "E_gen"], rows)
 
 
 def shared_line(facts: Mapping[str, Any], *more: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pfd_engine.store import Store
@@ -86,17 +87,20 @@ def sweep_facts(store: Store, run_id: str) -> dict[str, Any]:
     return found[0] if found else {}
 
 
-def trade_off_rows(store: Store) -> pd.DataFrame:
+def trade_off_rows(store: Store, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
     """Return every student's distance to its teacher with what it costs, one's own and then the newest first, each at its last step.
 
     `E_gen` is the PFD of an evaluation or the E_gen of a sweep's student, with `ci_low` and `ci_high`; `seconds` is the time of training
     (sweeps alone state it); `result` is the JSON text of an evaluation's or distillation's result, missing for a sweep. What was measured
-    again, the same student by the same recipe on the same noises, counts once: a finished run before others, then the newest.
+    again, the same student by the same recipe on the same noises, counts once: a finished run before others, then the newest. `run_ids`
+    leaves out all other runs.
     """
+    ids = None if run_ids is None else list(run_ids)
     return store.frame(
         "with newest as (select run_id, max(source) as source, arg_max(created, source) as created from runs group by run_id), "
         "errors as (select m.*, created from measurements m join newest using (run_id, source) where metric in ('PFD', 'E_gen') "
         "and band is null and (metric = 'PFD' or student_seed is not null) "
+        "and (?::varchar[] is null or list_contains(?::varchar[], run_id)) "
         "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1 "
         f"order by m.{OWN_FIRST}, created desc, run_id, student, student_steps limit ?) "
         "select e.run_id, e.source, e.experiment, e.teacher, e.teacher_revision, e.student, e.size, e.parameters, e.objective, "
@@ -107,7 +111,7 @@ def trade_off_rows(store: Store) -> pd.DataFrame:
         f"and s.step = e.step qualify row_number() over (partition by {SAME_STUDENT} "
         "order by r.state = 'finished' desc, r.created desc nulls last, e.run_id) = 1 "
         f"order by e.{OWN_FIRST}, r.created desc, e.run_id, e.student, e.student_steps",
-        [MAX_RESULTS],
+        [ids, ids, MAX_RESULTS],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pfd_engine import words
@@ -15,23 +15,32 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def trade_off_frame(store: Store) -> pd.DataFrame:
+def trade_off_frame(store: Store, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
     """Return every student's error with its costs: the columns of `sweep_queries.trade_off_rows`, and `network_calls`,
     `keeps_coupling`, `name`, `key` (unique) and `group` (teacher and descriptor: what can be compared)."""
-    frame = trade_off_rows(store)
+    frame = trade_off_rows(store, run_ids)
     added = []
     for row in frame.to_dict("records"):
         calls, keeps = _calls_and_coupling(row)
         steps = row["student_steps"]
         of_sweep = row["experiment"] != "evaluation"
         trained = f"{row['size']} {row['objective']}" if "/runs/distill-" in row["student"] and row["size"] else words.short(row["student"])
-        name = row["student"] if of_sweep else trained + ("" if _missing(steps) else f", {words.count(int(steps), 'step')}")
+        name = words.student(row["student"]) if of_sweep else trained + ("" if _missing(steps) else f", {words.count(int(steps), 'step')}")
         name += f" ({words.source(row['source'])})" if row["source"] not in ("workspace", "published") else ""
         revision = words.short_revision(row["teacher_revision"] or "")
         group = f"{words.short(row['teacher'])}{f'@{revision}' if revision else ''}, {row['descriptor'] or 'pixel'}"
         added.append((calls, keeps, name, f"{row['run_id']}|{row['student']}|{'' if _missing(steps) else int(steps)}", group))
     frame[["network_calls", "keeps_coupling", "name", "key", "group"]] = added or None
     return frame.drop(columns="result")
+
+
+def with_noises(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows numbered anew, their names with the number of noises M where that differs between them."""
+    frame = frame.reset_index(drop=True)
+    if frame["num_noises"].nunique() < 2:
+        return frame
+    counts = frame["num_noises"].map(lambda count: "" if count != count else f", M = {int(count):,}")
+    return frame.assign(name=frame["name"] + counts)
 
 
 def _calls_and_coupling(row: Mapping[Any, Any]) -> tuple[float, bool]:

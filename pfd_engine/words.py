@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,6 +92,11 @@ def parameters(count: int | None) -> str:
         if count >= limit:
             return f"{count / limit:.3g} {unit}"
     return str(count)
+
+
+def student(name: str) -> str:
+    """Write a sweep's name of a student, `mlp-32 N=4096 seed 0`, as N is written everywhere: `mlp-32 N = 4,096 seed 0`."""
+    return re.sub(r"\bN=(\d{1,12})\b", lambda found: f"N = {int(found[1]):,}", name)
 
 
 def short(reference: str, limit: int = 44) -> str:

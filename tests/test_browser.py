@@ -1,7 +1,6 @@
 """The dashboard in a real Chromium: the main path from an empty workspace to a shared link, each page first, phones, bad input."""
 
 import re
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,7 @@ from playwright.sync_api import expect
 from benchmarks.browser import serve
 from pfd_engine.bundled import bundled_references
 from pfd_engine.workspace import Workspace
-from tests.browser_visits import PAGES, RUN_SECONDS, Visitor, assert_sound, images, numbers, stop_workers, wait_for_result
-from tests.hub_server import FAMILIES, FEW_STEP
+from tests.browser_visits import RUN_SECONDS, Visitor, assert_sound, images, numbers, stop_workers, wait_for_result
 
 pytestmark = pytest.mark.browser
 
@@ -170,23 +168,6 @@ def test_bad_input_is_explained_just_below_its_field(browser, app, field, value,
     assert sorted(workspace.runs.iterdir()) == before
 
 
-@pytest.mark.parametrize("mode", ["local", "demo"])
-@pytest.mark.parametrize("name", PAGES)
-def test_each_page_is_sound_as_the_first_url_of_a_fresh_server(browser, tmp_path, name, mode):
-    log = tmp_path / "server.log"
-    with serve(environment={"PFD_HOME": str(tmp_path / "home"), "PFD_MODE": mode}, log=log) as address, Visitor(browser) as visitor:
-        page = visitor.open(f"{address}/{PAGES[name]}")
-        assert_sound(page)
-        sidebar = page.get_by_test_id("stSidebar").inner_text()
-        assert all(label in sidebar for label in PAGES)
-        assert page.title().endswith("Probability flow distance")
-        assert page.locator("[data-testid=stSidebarNav]").count() == 0
-        if mode == "demo":
-            assert page.get_by_role("button", name="Launch").count() == 0
-    assert "Traceback" not in log.read_text()
-    assert mode == "local" or not (tmp_path / "home").exists()
-
-
 def test_a_student_is_distilled_from_the_form_to_its_wall_and_measured_again(browser, app):
     address, _, log = app
     with Visitor(browser) as visitor:
@@ -214,35 +195,3 @@ def test_a_student_is_distilled_from_the_form_to_its_wall_and_measured_again(bro
         page.wait_for_function("[...document.querySelectorAll('input')].some(field => field.value.endsWith('/student'))")
         assert_sound(page)
     assert "Traceback" not in log.read_text()
-
-
-@pytest.fixture(scope="module")
-def hub_app(hub, tmp_path_factory):
-    """A server that reads the Hub on loopback."""
-    root = tmp_path_factory.mktemp("hub-app")
-    environment = {"PFD_HOME": str(root / "home"), "HF_HOME": str(root / "hub"), "HF_ENDPOINT": hub.endpoint}
-    with ExitStack() as stack:
-        stack.callback(stop_workers, root / "home")
-        yield stack.enter_context(serve(environment=environment)), hub
-
-
-@pytest.mark.hub
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_runs_from_the_form_to_a_wall_of_pairs(browser, hub_app, family):
-    address, hub = hub_app
-    with Visitor(browser) as visitor:
-        query = f"teacher={hub.reference('own')}&student={hub.reference(family)}&num_noises=24&steps=6"
-        page = visitor.open(f"{address}/evaluate?{query}")
-        page.wait_for_selector("text=Together")
-        page.get_by_role("button", name="Launch").click()
-        page.wait_for_url("**/result?run=*")
-        wait_for_result(page)
-        assert_sound(page)
-        drawn = images(page)
-        assert len(drawn) >= 2 * 24
-        assert all(complete for complete, _ in drawn)
-        provenance = page.locator("dl.facts").inner_text()
-        assert hub.reference(family) in provenance
-        assert re.search(r"Student revision\s+[0-9a-f]{40}", provenance)
-        if family in FEW_STEP:
-            assert "of its own" in provenance

@@ -18,6 +18,7 @@ from pfd_engine.errors import InputError
 from pfd_engine.run_events import EventLog
 from pfd_engine.runs import create_run, list_runs
 from pfd_engine.workspace import REPOSITORY, Workspace
+from tests.run_samples import a_config, append_raw, finished_run, measurement
 
 PAGES = {
     "Home": None,
@@ -628,3 +629,14 @@ def test_the_badge_generalizes_needs_a_student_closer_to_its_teacher_than_its_tr
     }
     drawn = badge_of(Summary("run", "t", "s", numbers, "pixel", None, 64, None, "workspace"))
     assert badge in drawn if badge else drawn == ""
+
+
+def test_a_result_shows_rp_and_m_scores_with_their_intervals_where_they_exist(home):
+    run = finished_run(home, a_config(descriptor="sscd", descriptor_file="sscd.pt", descriptor_sha256="a" * 64))
+    for metric, value in (("RP", 0.5), ("M", 0.25)):
+        append_raw(run, measurement(metric=metric, value=value, stderr=None, ci_low=value - 0.1, ci_high=value + 0.1))
+    shown = text_of(visit("Result", run=run.id))
+    assert "<dt>RP score</dt><dd>50 %<small>95 % interval<br>40 to 60 %" in shown
+    assert "<dt>M score</dt><dd>25 %<small>95 % interval<br>15 to 35 %" in shown
+    assert "copy a training image" in shown
+    assert "RP score" not in text_of(visit("Result", run=finished_run(home).id))

@@ -8,6 +8,7 @@ import sys
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.common import words
 from pages.common.layout import BIAS_VARIANCE, DYNAMICS, HOME, RESULT, SCALING, TRADE_OFFS
 from pfd_engine.publish import publish
 from pfd_engine.store import read_results
@@ -152,10 +153,11 @@ def test_choosing_a_student_shows_its_images_and_the_way_to_its_run(page, sweeps
     app = visit(PAGES[page])
     assert 'class="wall-cell"' not in html(app)
     box = app.selectbox(key=f"{'dynamics' if page != 'scaling' else page}-student")
-    box.select(box.options[0])
+    first = "mlp-32 N=16 seed 0" if page == "scaling" else "mlp-64 N=16 seed 0"
+    box.select(first)
     checked(app.run())
     assert html(app).count('class="wall-cell"') == 1
-    assert address(app)["student"] == box.options[0]
+    assert address(app)["student"] == first
     (link,) = [link for link in app.get("page_link") if link.proto.label == "Open its run"]
     assert sweeps[page] in str(link.proto)
 
@@ -185,6 +187,13 @@ def test_trade_offs_say_where_the_coupling_is_lost(home):
     app = visit(TRADE_OFFS)
     assert "do not keep the noise-to-image coupling" in app.warning[0].value
     assert "Hollow points" in str(app.get("plotly_chart")[0].proto)
+
+
+def test_students_are_named_as_n_is_written_everywhere(sweeps):
+    for page in (SCALING, TRADE_OFFS):
+        (choice,) = [box for box in visit(page).selectbox if box.key.endswith("-student")]
+        assert "mlp-64 N = 1,024 seed 1" in choice.options
+    assert "N = 16 to 4,096" in words.settings({"kind": "sweep", "num_samples": [16, 4096]})
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -231,6 +240,16 @@ def test_the_result_page_of_a_sweep_leads_to_its_finding(sweeps):
     app = visit(RESULT, run=sweeps["scaling"])
     (link,) = [link for link in app.get("page_link") if link.proto.label == "See what it found"]
     assert sweeps["scaling"] in str(link.proto)
+
+
+def test_the_result_page_of_a_sweep_lists_its_students_by_size_and_n(sweeps, monkeypatch):
+    drawn = html(visit(RESULT, run=sweeps["scaling"]))
+    assert drawn.count("<tr><td>mlp-") == 12
+    assert "<td>mlp-32</td><td>30 k</td><td>1,024</td><td>3</td><td>" in drawn
+    monkeypatch.setattr("pages.common.finding_widgets.MOST_ROWS", 5)
+    app = visit(RESULT, run=sweeps["scaling"])
+    assert html(app).count("<tr><td>mlp-") == 5
+    assert "7 rows more" in captions(app)
 
 
 def test_published_sweeps_are_shown_in_a_demo(measured, tmp_path, monkeypatch):

@@ -12,12 +12,13 @@ from pages.common import words
 from pages.common.choices import Choices
 from pages.common.findings import PAGES, TITLES, Sweep, find_sweep, sweeps
 from pages.common.layout import COMPARE, RESULT, is_demo
-from pfd_engine.finding_tables import shared_line
+from pfd_engine.finding_tables import shared_line, students_table
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+MOST_ROWS = 100
 COMMANDS = {"scaling": "sweep scaling", "training-dynamics": "sweep training-dynamics", "bias-variance": "sweep bias-variance"}
 
 
@@ -122,7 +123,7 @@ def student_of(choices: Choices, students: pd.DataFrame) -> Callable[[list[Any]]
 def student_wall(choices: Choices, run_id: str, students: pd.DataFrame) -> None:
     """Let the visitor choose a student, here or by a point of a plot, and draw its same-noise wall with a link to its run."""
     st.header("The images behind a point")
-    names = {name: name for name in students["student"]}
+    names = {name: words.student(name) for name in students["student"]}
     chosen = choices.pick(
         "student", "Student", names, None, index=None, placeholder="Select a point above, or choose a student here", width=420
     )
@@ -150,6 +151,20 @@ def _label(sweep: Sweep) -> str:
     return " · ".join(part for part in (*parts, words.source(sweep.source)) if part)
 
 
+def students(sweep: Sweep) -> None:
+    """Draw the table of a sweep's students, by size and N."""
+    from pages.common.data import the_store
+    from pfd_engine.sweep_queries import sweep_measurements
+
+    table = students_table(sweep_measurements(the_store(), sweep.run_id))
+    if not table.rows:
+        return
+    st.header("Its students")
+    st.html(words.table(table.headings, table.rows[:MOST_ROWS]))
+    more = f" {words.count(len(table.rows) - MOST_ROWS, 'row')} more: see what it found." if len(table.rows) > MOST_ROWS else ""
+    st.caption(f"E_gen at the last training step: the mean over the student seeds with its 95 % interval over them.{more}")
+
+
 def sweep_result(experiment: str, sweep: Sweep) -> None:
     """Draw what a finished sweep measured, where it came from, and the way to its finding."""
     from pages.common.data import the_store
@@ -163,7 +178,8 @@ def sweep_result(experiment: str, sweep: Sweep) -> None:
     for group, reason in ((result or {}).get("failed") or {}).items():
         st.html(alert(f"group {group} failed and is left out: {reason}"))
     for student in (result or {}).get("diverged") or ():
-        st.html(alert(f"{student} is left out: its numbers were not finite"))
+        st.html(alert(f"{words.student(student)} is left out: its numbers were not finite"))
+    students(sweep)
     rows = [
         ("Teacher", sweep.teacher),
         ("Time taken", words.duration(run.get("seconds"))),

@@ -41,7 +41,8 @@ def provenance(result: Result) -> str:
     calls = mapping(details.get("network_calls"))
     memorization = mapping(details.get("memorization"))
     if memorization:
-        rows.append(("Training set", f"{memorization.get('training_set') or '–'}, {memorization.get('num_samples') or '–'} samples"))
+        samples = words.count(memorization.get("num_samples") or "–", "sample")
+        rows.append(("Training set", f"{memorization.get('training_set') or '–'}, {samples}"))
     rows += [
         ("Noise seeds", f"{seed} to {seed + count - 1} ({count:,})" if isinstance(seed, int) and isinstance(count, int) else "–"),
         ("Solver", f"{details.get('solver')}, {words.count(details.get('steps') or 0, 'step')}" + _student_steps(details)),

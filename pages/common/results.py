@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 # Beside every number, and in every plot, of a student that does not keep the teacher's noise-to-image coupling.
 COUPLING = "measures coupling and distribution together"
+SCORES = {
+    "RP": "the share of noises at which student and teacher make the same image, told by SSCD",
+    "M": "the share of the student's images that copy a training image, told by SSCD",
+}
 
 
 @dataclass(frozen=True)
@@ -223,12 +227,17 @@ def cards(result: Result) -> str:
     if "E_mem" in numbers:
         items.append(("E_mem to the training set", numbers["E_mem"].alone, _spread(numbers["E_mem"])))
     if "memorization_ratio" in numbers:
-        value, _, spread = percent(numbers["memorization_ratio"]).partition(" [")
-        low, _, high = spread.rstrip("]").partition(", ")
-        items.append(("Memorization ratio", value, f"95 % interval\n{low} to {high} %" if high else ""))
+        items.append(("Memorization ratio", *_share(numbers["memorization_ratio"])))
     if note := result.summary.note:
         items = [(name, value, spread if "ratio" in name else f"{spread}\n{note}") for name, value, spread in items]
+    items += [(f"{metric} score", *_share(numbers[metric])) for metric in SCORES if metric in numbers]
     return words.numbers(items)
+
+
+def _share(number: Number) -> tuple[str, str]:
+    value, _, spread = percent(number).partition(" [")
+    low, _, high = spread.rstrip("]").partition(", ")
+    return value, f"95 % interval\n{low} to {high} %" if high else ""
 
 
 def _spread(number: Number) -> str:
@@ -237,17 +246,19 @@ def _spread(number: Number) -> str:
 
 def definitions(summary: Summary) -> str:
     """Say in one sentence each what the numbers about memorization mean, as Markdown; empty where there are none."""
+    scores = [f"The {metric} score is {what}." for metric, what in SCORES.items() if metric in summary.numbers]
     if "E_mem" not in summary.numbers:
-        return ""
+        return words.markdown(" ".join(scores))
     ratio = (
         " The memorization ratio is the share of noises whose nearest training image is closer than a third of the second nearest."
         if "memorization_ratio" in summary.numbers
         else ""
     )
-    return words.markdown(
+    e_mem = (
         "E_mem is the distance from the student to the empirical map: the exact flow of the training set alone, which can only reproduce "
         f"its images.{ratio}"
     )
+    return words.markdown(" ".join([e_mem, *scores]))
 
 
 def as_float(value: object) -> float | None:

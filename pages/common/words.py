@@ -21,6 +21,7 @@ from pfd_engine.words import (
     size,
     source,
     spelled_interval,
+    student,
     training,
     with_interval,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "size",
     "source",
     "spelled_interval",
+    "student",
     "table",
     "training",
     "with_interval",
@@ -107,7 +109,8 @@ def _sweep_settings(values: Mapping[str, Any]) -> str:
     lists = [found if isinstance(found := values.get(name), (list, tuple)) else [] for name in ("sizes", "num_samples", "seeds")]
     sizes, samples, seeds = lists
     steps = values.get("steps")
-    spread = f"N = {samples[0]} to {samples[-1]}" if len(samples) > 1 else f"N = {samples[0]}" if samples else ""
+    ends = [f"{end:,}" if isinstance(end, int) else str(end) for end in samples[:: max(1, len(samples) - 1)]]
+    spread = f"N = {' to '.join(ends)}" if ends else ""
     parts = [
         count(len(sizes) * len(samples) * len(seeds), "student"),
         count(len(sizes), "size"),

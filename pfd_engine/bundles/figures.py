@@ -7,7 +7,6 @@ from html import escape
 
 from pfd_engine.site.finding_pages import DRAW, NAMES, chosen_sweeps
 from pfd_engine.store import Store
-from pfd_engine.sweep_queries import sweep_measurements
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Figures</title>
@@ -24,7 +23,7 @@ def figures_page(store: Store, run_ids: Sequence[str]) -> str | None:
     parts, scripted = [], False
     for experiment, draw in DRAW.items():
         for sweep in chosen_sweeps(store, experiment, list(run_ids)):
-            drawn = [block for block in draw(store, sweep, sweep_measurements(store, sweep.run_id)) if block.kind == "figure"]
+            drawn = [block for block in draw(store, sweep) if block.kind == "figure"]
             if drawn:
                 parts.append(f"<h2>{NAMES[experiment]}: {escape(sweep.name)}</h2><p>{escape(sweep.sentence)}</p>")
             for block in drawn:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pfd_engine import figures, store_queries, words
-from pfd_engine.analysis import analyze_bias_variance, analyze_dynamics, analyze_scaling, pareto_front, seed_means, trade_off_sentence
+from pfd_engine import figures, findings, store_queries, words
+from pfd_engine.analysis import pareto_front, trade_off_sentence
 from pfd_engine.finding_tables import NOTES, collapse_table, crossings_table, parts_table, shared_line, unit_of, verdicts_table
-from pfd_engine.findings import finding_sentence
 from pfd_engine.site.blocks import Code, Facts, Figure, Heading, Note, Page, Prose, Rows, Sentence, Wall
 from pfd_engine.store import Store
-from pfd_engine.sweep_queries import sweep_distances, sweep_facts, sweep_measurements, sweep_runs
-from pfd_engine.trade_off_table import trade_off_frame
+from pfd_engine.sweep_queries import sweep_measurements, sweep_runs
+from pfd_engine.trade_off_table import trade_off_frame, with_noises
 from pfd_engine.wall import Pair
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def finding_page(store: Store, experiment: str, sweeps: list[Sweep]) -> Page:
         blocks.append(Heading(f"Sweep {sweep.name}"))
         blocks.append(Sentence(sweep.sentence, figures.COLORS["variance" if experiment == "bias-variance" else "E_gen"]))
         measurements = sweep_measurements(store, sweep.run_id)
-        blocks += DRAW[experiment](store, sweep, measurements)
+        blocks += DRAW[experiment](store, sweep)
         blocks += _walls(store, sweep, measurements)
         blocks += _source(store, sweep)
     return Page(FILES[experiment], NAMES[experiment], TITLES[experiment], blocks)
@@ -70,20 +69,20 @@ def finding_page(store: Store, experiment: str, sweeps: list[Sweep]) -> Page:
 
 def trade_offs_page(store: Store, run_ids: list[str] | None) -> Page:
     """Return the page of errors against costs: the teacher and descriptor with the most students."""
-    everything = trade_off_frame(store)
-    chosen = everything["source"].isin(OWN) if run_ids is None else everything["run_id"].isin(run_ids)
-    everything = everything[chosen]
+    everything = trade_off_frame(store, run_ids)
+    if run_ids is None:
+        everything = everything[everything["source"].isin(OWN)]
     blocks: list[Any] = []
     if not everything.empty:
         group = everything["group"].value_counts(sort=True).index[0]
         mine = everything[everything["group"] == group]
         blocks.append(Note(f"Teacher and descriptor: {group}."))
         for cost, label in COSTS.items():
-            frame = pareto_front(mine[mine[cost].notna() & (mine[cost] > 0)], cost, "E_gen").reset_index(drop=True)
+            frame = pareto_front(with_noises(mine[mine[cost].notna() & (mine[cost] > 0)]), cost, "E_gen")
             if frame.empty:
                 continue
-            sentence = trade_off_sentence(frame, cost, "E_gen", figures.COSTS[cost], "name")
             unit = unit_of(frame["descriptor"].iloc[0])
+            sentence = trade_off_sentence(frame, cost, "E_gen", figures.COSTS[cost], "name", unit)
             note = "" if frame["keeps_coupling"].all() else HOLLOW
             left_out = len(mine) - len(frame)
             caption = f"{words.count(len(frame), 'student')}, each at its last step." + (f" {note}" if note else "")
@@ -98,15 +97,13 @@ def trade_offs_page(store: Store, run_ids: list[str] | None) -> Page:
 
 
 def _sweep(store: Store, experiment: str, row: dict[str, Any], *, unique: bool) -> Sweep:
-    config = (store_queries.run(store, row["run_id"]) or {}).get("config")
-    facts = sweep_facts(store, row["run_id"]) | {"training": words.training(config) if isinstance(config, dict) else ""}
-    sentence = row["finding"] or finding_sentence(store, row["run_id"], experiment)
+    sentence = row["finding"] or findings.finding_sentence(store, row["run_id"], experiment)
     name = row["name"] if unique and row["name"] else f"{row['name'] or experiment} ({row['run_id']})"
-    return Sweep(row["run_id"], name, sentence, facts)
+    return Sweep(row["run_id"], name, sentence, findings.facts(store, row["run_id"]))
 
 
-def _scaling(store: Store, sweep: Sweep, measurements: pd.DataFrame) -> Iterator[Any]:
-    analysis = analyze_scaling(measurements, sweep_distances(store, sweep.run_id))
+def _scaling(store: Store, sweep: Sweep) -> Iterator[Any]:
+    analysis = findings.scaling(store, sweep.run_id).analysis
     if analysis.curves.empty:
         return
     unit, fitted = unit_of(sweep.facts.get("descriptor")), analysis.exponent.value
@@ -124,16 +121,12 @@ def _scaling(store: Store, sweep: Sweep, measurements: pd.DataFrame) -> Iterator
     yield Rows(crossings_table(analysis), NOTES["crossings"])
 
 
-def _dynamics(store: Store, sweep: Sweep, measurements: pd.DataFrame) -> Iterator[Any]:
-    import pandas as pd
-
-    analysis = analyze_dynamics(measurements, sweep_distances(store, sweep.run_id))
-    losses = pd.concat([seed_means(measurements, loss).assign(quantity=loss) for loss in ("train_loss", "held_out_loss")])
-    bands = seed_means(measurements, "E_gen2")
-    totals = seed_means(measurements.assign(value=measurements["value"] ** 2), "E_gen")
+def _dynamics(store: Store, sweep: Sweep) -> Iterator[Any]:
+    found = findings.dynamics(store, sweep.run_id)
+    analysis, bands = found.analysis, found.bands
     caption = shared_line(sweep.facts, "bands: 95 %, over students and noises")
     for size in map(str, analysis.curves["size"].unique() if len(analysis.curves) else ()):
-        frame = figures.dynamics_frame(analysis.curves, analysis.verdicts, losses, size)
+        frame = figures.dynamics_frame(analysis.curves, analysis.verdicts, found.losses, size)
         drawn = figures.dynamics(frame, unit_of(sweep.facts.get("descriptor")))
         yield Figure(f"dynamics-{sweep.name}-{size}", drawn, f"E_gen and losses along training, {size}. {sweep.sentence}", frame, caption)
         yield Heading(f"Verdict for each N, {size}", 3)
@@ -142,14 +135,14 @@ def _dynamics(store: Store, sweep: Sweep, measurements: pd.DataFrame) -> Iterato
         known = bands[bands["size"] == size]["num_samples"]
         if len(known):
             at = int(turning.iloc[0] if len(turning) else known.min())
-            split = figures.bands_frame(bands, totals, size, at)
+            split = figures.bands_frame(bands, found.totals, size, at)
             yield Heading(f"What is learned, or overfitted, when: N = {at:,}", 3)
-            alt = f"E_gen squared along training by bands of principal components, N = {at}"
+            alt = f"E_gen squared along training by bands of principal components, N = {at:,}"
             yield Figure(f"bands-{sweep.name}-{size}-{at}", figures.bands(split), alt, split, NOTES["bands"])
 
 
-def _bias_variance(store: Store, sweep: Sweep, measurements: pd.DataFrame) -> Iterator[Any]:
-    analysis = analyze_bias_variance(measurements)
+def _bias_variance(store: Store, sweep: Sweep) -> Iterator[Any]:
+    analysis = findings.bias_variance(store, sweep.run_id).analysis
     if analysis.table.empty:
         return
     yield Note(NOTES["parts"])
@@ -166,7 +159,7 @@ def _bias_variance(store: Store, sweep: Sweep, measurements: pd.DataFrame) -> It
     yield Rows(parts_table(analysis))
 
 
-DRAW: dict[str, Callable[[Store, Sweep, Any], Iterator[Any]]] = {
+DRAW: dict[str, Callable[[Store, Sweep], Iterator[Any]]] = {
     "scaling": _scaling,
     "training-dynamics": _dynamics,
     "bias-variance": _bias_variance,
@@ -185,7 +178,8 @@ def _walls(store: Store, sweep: Sweep, measurements: pd.DataFrame) -> Iterator[A
     if shown:
         yield Heading("Same noise, both models", 3)
     for name, pairs in shown:
-        yield Wall(pairs, f"{name}, at its last training step. Below each pair: the distance between teacher and student.", few=True)
+        caption = f"{words.student(name)}, at its last training step. Below each pair: the distance between teacher and student."
+        yield Wall(pairs, caption, few=True)
 
 
 def _source(store: Store, sweep: Sweep) -> Iterator[Any]:

@@ -26,7 +26,8 @@ VERDICTS = {
     ),
     "undetermined": ("Undetermined", "empirical map", "its distances to teacher and training set cannot be told apart with these noises"),
 }
-LABELS = {"PFD": "PFD to the teacher", "E_mem": "E_mem to the training set", "memorization_ratio": "Memorization ratio"}
+SCORES = {"RP": "RP score (student and teacher make the same image)", "M": "M score (copies of training images)"}
+LABELS = {"PFD": "PFD to the teacher", "E_mem": "E_mem to the training set", "memorization_ratio": "Memorization ratio", **SCORES}
 PFD_MATHML = (
     "<mi>PFD</mi><mo>(</mo><mi>p</mi><mo>,</mo><mi>q</mi><mo>)</mo><mo>=</mo><msqrt><msub><mi>E</mi><msub><mi>x</mi><mi>T</mi></msub></msub>"
     "<msup><mrow><mo>‖</mo><mi>Ψ</mi><mo>(</mo><msub><mi>Φ</mi><mi>p</mi></msub><mo>(</mo><msub><mi>x</mi><mi>T</mi></msub><mo>)</mo><mo>)</mo>"
@@ -140,7 +141,7 @@ def _numbers(store: Store, run_id: str, result: dict[str, Any]) -> Table:
     for metric, label in LABELS.items():
         if metric in by_metric:
             value, low, high = (float(by_metric[metric][name]) for name in ("value", "ci_low", "ci_high"))
-            share = metric == "memorization_ratio"
+            share = metric == "memorization_ratio" or metric in SCORES
             rows.append([label, percent(value, low, high) if share else words.with_interval(value, low, high)])
     if isinstance(result.get("shuffled"), (int, float)):
         rows.append(["Shuffled ceiling", words.number(result["shuffled"])])
