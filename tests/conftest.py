@@ -59,3 +59,19 @@ def browser():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
     with chromium() as started:
         yield started
+
+
+@pytest.fixture
+def bare_home(tmp_path, monkeypatch):
+    """An empty workspace and nothing published, for pages that are drawn in this process; the workspace."""
+    import streamlit as st
+
+    from pfd_engine.workspace import REPOSITORY, Workspace
+
+    monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PFD_MODE", raising=False)
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "published.duckdb")
+    yield Workspace(tmp_path / "home")
+    st.cache_resource.clear()
+    st.cache_data.clear()

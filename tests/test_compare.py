@@ -20,7 +20,9 @@ from pfd_engine.errors import InputError
 from pfd_engine.run_events import EventLog
 from pfd_engine.runs import Run, claim_new_run
 from pfd_engine.workspace import REPOSITORY, Workspace
+from tests import page_visits
 from tests.finding_samples import finished_sweep
+from tests.page_visits import html
 from tests.run_samples import a_config, measurement, result
 
 
@@ -56,17 +58,8 @@ def images(teacher: int, student: int, nearest: int, empirical: int | None = Non
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """An empty workspace and nothing published."""
-    import streamlit as st
-
-    monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PFD_MODE", raising=False)
-    monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "published.duckdb")
-    yield Workspace(tmp_path / "home")
-    st.cache_resource.clear()
-    st.cache_data.clear()
+def home(bare_home):
+    return bare_home
 
 
 @pytest.fixture
@@ -79,18 +72,7 @@ def pair(home):
 
 
 def visit(**query: Any) -> AppTest:
-    app = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=60)
-    app.switch_page(COMPARE)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, app.exception
-    assert not app.error, [error.value for error in app.error]
-    return app
-
-
-def html(app: AppTest) -> str:
-    return "\n".join(element.proto.body for element in app.get("html"))
+    return page_visits.visit(COMPARE, **query)
 
 
 def seeds(app: AppTest) -> list[list[int]]:

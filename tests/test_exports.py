@@ -22,8 +22,8 @@ from pfd_engine.citation import bibtex, methods_of_finding, methods_of_result
 from pfd_engine.errors import InputError, RunError
 from pfd_engine.figures.style import finish
 from pfd_engine.latex import escaped, latex_table
-from pfd_engine.workspace import REPOSITORY, Workspace
 from tests.finding_samples import finished_sweep
+from tests.page_visits import visit
 from tests.run_samples import result
 
 FACTS = {"run": "sweep-1", "teacher": "someone/teacher", "descriptor": "pixel", "num_noises": 64, "solver": "heun"}
@@ -31,17 +31,8 @@ HOSTILE = "a_b & 100% {x} $y$ #1 ~ ^ \\input{/etc/passwd} <script>|"
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """An empty workspace and nothing published."""
-    import streamlit as st
-
-    monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PFD_MODE", raising=False)
-    monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "published.duckdb")
-    yield Workspace(tmp_path / "home")
-    st.cache_resource.clear()
-    st.cache_data.clear()
+def home(bare_home):
+    return bare_home
 
 
 @pytest.fixture
@@ -236,16 +227,6 @@ def test_methods_say_what_was_done_with_its_numbers():
     text = methods_of_finding("scaling", shared)
     for part in ("3 training seeds", "objective samples, 100 training steps", "seeds 0 to 63", "N* is where"):
         assert part in text, part
-
-
-def visit(path: str, **query: str) -> AppTest:
-    app = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=60)
-    app.switch_page(path)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, app.exception
-    return app
 
 
 def test_a_finding_offers_its_frame_and_says_how_to_cite_it(home):

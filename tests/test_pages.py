@@ -17,7 +17,7 @@ from pfd_engine.config import EvaluateConfig
 from pfd_engine.errors import InputError
 from pfd_engine.run_events import EventLog
 from pfd_engine.runs import create_run, list_runs
-from pfd_engine.workspace import REPOSITORY, Workspace
+from pfd_engine.workspace import REPOSITORY
 from tests.run_samples import a_config, append_raw, finished_run, measurement
 
 PAGES = {
@@ -35,17 +35,8 @@ TIMEOUT = 30
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """An empty workspace, and the repository as the folder where relative references start."""
-    import streamlit as st
-
-    monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PFD_MODE", raising=False)
-    monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "nothing-published.duckdb")
-    yield Workspace(tmp_path / "home")
-    st.cache_resource.clear()
-    st.cache_data.clear()
+def home(bare_home):
+    return bare_home
 
 
 @pytest.fixture(scope="module")

@@ -6,26 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
 
-from pages.common.layout import EXPLORE, HOME
+from pages.common.layout import EXPLORE
 from pfd_engine.explore_queries import Selection, rows_query
 from pfd_engine.store import Store
-from pfd_engine.workspace import REPOSITORY, Workspace
+from pfd_engine.workspace import Workspace
+from tests import page_visits
 from tests.finding_samples import finished_sweep
+from tests.page_visits import address, captions, checked, html
 from tests.run_samples import append_raw, finished_run, measurement
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """An empty workspace and nothing published."""
-    monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PFD_MODE", raising=False)
-    monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "published.duckdb")
-    yield Workspace(tmp_path / "home")
-    st.cache_resource.clear()
-    st.cache_data.clear()
+def home(bare_home):
+    return bare_home
 
 
 @pytest.fixture(scope="module")
@@ -50,33 +44,11 @@ def numbers(filled, home):
 
 
 def visit(**query):
-    app = AppTest.from_file(str(REPOSITORY / HOME), default_timeout=60)
-    app.switch_page(EXPLORE)
-    for name, value in query.items():
-        app.query_params[name] = value
-    return checked(app.run())
-
-
-def checked(app):
-    assert not app.exception, app.exception
-    assert not app.error, [error.value for error in app.error]
-    return app
-
-
-def address(app):
-    return {name: value if len(value) > 1 else value[0] for name, value in dict(app.query_params).items()}
+    return page_visits.visit(EXPLORE, **query)
 
 
 def warnings(app):
     return [warning.value.replace("\\", "") for warning in app.warning]
-
-
-def html(app):
-    return "\n".join(element.proto.body for element in app.get("html"))
-
-
-def captions(app):
-    return "\n".join(caption.value.replace("\\", "") for caption in app.caption)
 
 
 def widget(app, kind, name):

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from pages.common import words
 from pages.common.layout import BIAS_VARIANCE, DYNAMICS, HOME, RESULT, SCALING, TRADE_OFFS
@@ -14,6 +13,7 @@ from pfd_engine.publish import publish
 from pfd_engine.store import read_results
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests.finding_samples import finished_sweep
+from tests.page_visits import address, captions, checked, html, visit
 from tests.run_samples import append_raw, finished_run, measurement
 
 PAGES = {"scaling": SCALING, "training-dynamics": DYNAMICS, "bias-variance": BIAS_VARIANCE, "trade-offs": TRADE_OFFS}
@@ -21,17 +21,8 @@ WITH_SWEEPS = ("scaling", "training-dynamics", "bias-variance")
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """An empty workspace and nothing published."""
-    import streamlit as st
-
-    monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PFD_MODE", raising=False)
-    monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "published.duckdb")
-    yield Workspace(tmp_path / "home")
-    st.cache_resource.clear()
-    st.cache_data.clear()
+def home(bare_home):
+    return bare_home
 
 
 @pytest.fixture(scope="module")
@@ -45,33 +36,6 @@ def measured(tmp_path_factory):
 def sweeps(home, measured):
     shutil.copytree(measured[0].root, home.root)
     return measured[1]
-
-
-def visit(path: str, **query: str) -> AppTest:
-    app = AppTest.from_file(str(REPOSITORY / HOME), default_timeout=120)
-    if path != HOME:
-        app.switch_page(path)
-    for name, value in query.items():
-        app.query_params[name] = value
-    return checked(app.run())
-
-
-def checked(app: AppTest) -> AppTest:
-    assert not app.exception, app.exception
-    assert not app.error, [error.value for error in app.error]
-    return app
-
-
-def html(app: AppTest) -> str:
-    return "\n".join(element.proto.body for element in app.get("html"))
-
-
-def captions(app: AppTest) -> str:
-    return "\n".join(caption.value.replace("\\", "") for caption in app.caption)
-
-
-def address(app: AppTest) -> dict[str, str]:
-    return {name: value[0] if isinstance(value, list) else value for name, value in dict(app.query_params).items()}
 
 
 @pytest.mark.parametrize("page", PAGES)

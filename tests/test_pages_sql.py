@@ -6,7 +6,6 @@ import json
 import pandas as pd
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from pages.common import sql_data
 from pages.common.layout import HOME, SQL
@@ -15,7 +14,9 @@ from pfd_engine.schema_words import EXAMPLES
 from pfd_engine.sql_query import Answer, run_query
 from pfd_engine.store import Store, TooLarge
 from pfd_engine.store_schema import TABLES
-from pfd_engine.workspace import REPOSITORY, Workspace
+from pfd_engine.workspace import REPOSITORY
+from tests import page_visits
+from tests.page_visits import address, captions, checked
 from tests.run_samples import append_raw, finished_run, measurement
 
 FIRST, SECOND = list(EXAMPLES.values())[:2]
@@ -23,16 +24,10 @@ COUNT = "select metric, count(*) as numbers from measurements group by all order
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
+def home(bare_home, monkeypatch):
     """A workspace with one evaluation, and nothing published."""
-    monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PFD_MODE", raising=False)
-    monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "published.duckdb")
     monkeypatch.setattr("pages.common.data.INGEST_EVERY_SECONDS", 0.0)
-    yield finished_run(Workspace(tmp_path / "home"))
-    st.cache_resource.clear()
-    st.cache_data.clear()
+    return finished_run(bare_home)
 
 
 @pytest.fixture
@@ -49,17 +44,7 @@ def asked(monkeypatch):
 
 
 def visit(**query):
-    app = AppTest.from_file(str(REPOSITORY / HOME), default_timeout=60)
-    app.switch_page(SQL)
-    for name, value in query.items():
-        app.query_params[name] = value
-    return checked(app.run())
-
-
-def checked(app):
-    assert not app.exception, app.exception
-    assert not app.error, [error.value for error in app.error]
-    return app
+    return page_visits.visit(SQL, **query)
 
 
 def run(app, query=None):
@@ -71,14 +56,6 @@ def run(app, query=None):
 
 def alerts(app):
     return [element.proto.body for element in app.get("html") if 'role="alert"' in element.proto.body]
-
-
-def captions(app):
-    return "\n".join(caption.value.replace("\\", "") for caption in app.caption)
-
-
-def address(app):
-    return {name: value[0] if isinstance(value, list) else value for name, value in dict(app.query_params).items()}
 
 
 def test_a_first_visit_offers_examples_and_explains_every_table(asked):
