@@ -44,7 +44,7 @@ def findings() -> None:
 
     sentences = newest_findings()
     if sentences:
-        st.subheader("What sweeps of students show")
+        st.header("What sweeps of students show")
     for experiment, sweep, sentence in sentences:
         other = f" ({sweep.name})" if sweep.name and sweep.name != experiment else ""
         st.html(f'<p class="verdict"><strong>{TITLES[experiment]}{escape(other)}</strong>: {escape(sentence)}</p>')
@@ -56,7 +56,7 @@ def latest() -> None:
     from pages.common.data import caption_of_source, latest_results, read_pairs
 
     results = latest_results(LATEST)
-    st.subheader("Latest results")
+    st.header("Latest results")
     caption_of_source()
     if not results:
         st.info(

@@ -56,6 +56,9 @@ def pages_of(newest: dict[str, str]) -> dict[str, tuple[str, str, str, int]]:
         "Home": ("", "Does the student", f"{MAIN} [data-testid=stPageLink]", 6),
         "Result": (f"result?run={newest['evaluation']}", "Result", PLOT, 2),
         "Explore": ("explore", "Explore", PLOT, 1),
+        "Compare": ("compare", "Compare images", f"{MAIN} table.compare img", 1),
+        "SQL": ("sql", "SQL", f"{MAIN} [data-testid=stExpander]", 7),
+        "Shared results": ("shared", "Shared results", f"{MAIN} [data-testid=stHeading]", 1),
         "Scaling": ("scaling", "Scaling", PLOT, 1),
         "Training dynamics": ("dynamics", "Training dynamics", PLOT, 2),
         "Bias-variance": ("bias_variance", "Bias and variance", PLOT, 2),
@@ -76,7 +79,7 @@ FILTERS = {
     "Explore, grouped": ("explore?group=size&group=num_samples", "Quantity", ("E_mem", "E_gen", "seconds", "E_gen")),
     "Explore, 1,000,000": ("explore?group=teacher&metric=all", "Training steps", ("All steps", "Each run")),
     "Scaling, size": ("scaling", "Size", ("mlp-64", "mlp-96", "All sizes")),
-    "Dynamics, N": ("dynamics", "Training samples", ("N = 16", "N = 64")),
+    "Dynamics, N": ("dynamics", "Training samples", ("N = 4,096", "N = 16")),
     "Bias-variance, N": ("bias_variance", "Against size, at", ("N = 64", "N = 128")),
 }
 

@@ -46,11 +46,13 @@ def show() -> None:
     widgets.under_plot(found.facts, "intervals: 95 %, over the students")
     numbers(found)
     widgets.student_wall(choices, sweep.run_id, found.students)
+    widgets.cite("bias-variance", found.facts, sweep.run_id)
 
 
 def panel(choices: Choices, sweep: Sweep, found: BiasVariance, along: str, at: str | int) -> None:
-    """Draw one stacked figure with its CSV."""
+    """Draw one stacked figure, and offer it as a file."""
     from pages.common import finding_widgets as widgets
+    from pages.common.exports import exports
     from pages.common.kept import kept
     from pfd_engine import figures
 
@@ -58,14 +60,14 @@ def panel(choices: Choices, sweep: Sweep, found: BiasVariance, along: str, at: s
     alt = f"Bias squared and variance stacked against {'size' if along == 'size' else 'N'}, at {at}. {found.sentence}"
     figure = kept(lambda: figures.parts(frame, along), "parts", sweep.run_id, sweep.stamp, along, at)
     widgets.plot(figure, f"parts-{along}", alt, widgets.student_of(choices, found.students))
-    widgets.csv(frame, f"bias-variance-{at}")
+    exports(frame, figure, f"bias-variance-{at}", found.facts | {"run": sweep.run_id}, alt)
 
 
 def numbers(found: BiasVariance) -> None:
     """Draw the table of every size and N."""
     from pages.common import words
 
-    st.subheader("All sizes and N")
+    st.header("All sizes and N")
     st.html(words.table(*parts_table(found.analysis)))
 
 

@@ -26,7 +26,7 @@ def checkpoints() -> None:
             f"{why_not()} Looking a model up would ask the Hub for its configuration, and say whether it can be measured: its family, "
             "parameters, noise range and license. On your own machine, this opens the app with the look-up on:"
         )
-        st.code("make run", language="bash")
+        st.code("make run", language="bash", wrap_lines=True)
         return
     field = st.container()
     reference = field.text_input(
@@ -45,7 +45,7 @@ def checkpoints() -> None:
     except InputError as error:
         field.html(alert(str(error)))
         return
-    st.subheader(words.markdown(words.short(info.reference, 80)))
+    st.header(words.markdown(words.short(info.reference, 80)))
     if info.loadable:
         st.success("This model can be measured.")
     else:

@@ -1,4 +1,4 @@
-"""Training dynamics: what does longer training do to a student of few, of just enough and of many samples? (`?run=ID&size=&n=`)"""
+"""Training dynamics: what does longer training do to a student of few, of just enough and of many samples? (`?run=ID&size=&steps=&n=`)"""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def show() -> None:
     from pages.common import finding_widgets as widgets
     from pages.common import findings
     from pages.common.choices import Choices
+    from pages.common.exports import exports
     from pages.common.kept import kept
     from pfd_engine import figures
 
@@ -35,25 +36,32 @@ def show() -> None:
         return
     sizes = {str(size): str(size) for size in found.analysis.curves["size"].unique()}
     size = next(iter(sizes))
+    left, right = st.columns(2, gap="medium", vertical_alignment="bottom")
     if len(sizes) > 1 or "size" in st.query_params:
-        size = choices.pick("size", "Size", sizes, size, width=240) or size
+        with left:
+            size = choices.pick("size", "Size", sizes, size) or size
+    with right if len(sizes) > 1 else left:
+        low, high = choices.span(
+            "steps", "Part that is drawn: training steps", sorted(int(n) for n in found.analysis.curves["step"].unique())
+        )
     unit = "data units" if found.facts.get("descriptor") == "pixel" else f"{found.facts.get('descriptor')} units"
-    frame = figures.dynamics_frame(found.analysis.curves, found.analysis.verdicts, found.losses, size)
+    frame = figures.dynamics_frame(found.analysis.curves, found.analysis.verdicts, found.losses, size).query("@low <= step <= @high")
     on_point = widgets.student_of(choices, found.students)
-    figure = kept(lambda: figures.dynamics(frame, unit), "dynamics", sweep.run_id, sweep.stamp, size)
+    figure = kept(lambda: figures.dynamics(frame, unit), "dynamics", sweep.run_id, sweep.stamp, size, low, high)
     widgets.plot(figure, "dynamics-plot", f"E_gen and losses along training. {found.sentence}", on_point)
     widgets.under_plot(found.facts, "bands: 95 %, over students and noises")
-    widgets.csv(frame, "training-dynamics")
+    exports(frame, figure, "training-dynamics", found.facts | {"run": sweep.run_id}, found.sentence)
     verdicts(found, size)
     bands(choices, sweep, found, size)
     widgets.student_wall(choices, sweep.run_id, found.students[found.students["size"] == size])
+    widgets.cite("training-dynamics", found.facts, sweep.run_id)
 
 
 def verdicts(found: Dynamics, size: str) -> None:
     """Draw the table of verdicts, with the steps and the moves behind each."""
     from pages.common import words
 
-    st.subheader("Verdict for each N")
+    st.header("Verdict for each N")
     st.html(words.table(*verdicts_table(found.analysis, size)))
     st.caption(NOTES["verdicts"])
 
@@ -61,12 +69,13 @@ def verdicts(found: Dynamics, size: str) -> None:
 def bands(choices: Choices, sweep: Sweep, found: Dynamics, size: str) -> None:
     """Draw E_gen^2 of one N, split over the bands of principal components."""
     from pages.common import finding_widgets as widgets
+    from pages.common.exports import exports
     from pages.common.kept import kept
     from pfd_engine import figures
 
     if found.bands.empty:
         return
-    st.subheader("What is learned, or overfitted, when")
+    st.header("What is learned, or overfitted, when")
     values = {str(n): f"N = {n:,}" for n in sorted(found.bands.loc[found.bands["size"] == size, "num_samples"].unique())}
     turning = found.analysis.verdicts.query("size == @size and peak_step.notna()")["num_samples"]
     default = str(turning.iloc[0]) if len(turning) else next(iter(values), None)
@@ -79,7 +88,8 @@ def bands(choices: Choices, sweep: Sweep, found: Dynamics, size: str) -> None:
     widgets.plot(figure, "bands-plot", f"E_gen squared along training by bands of principal components, N = {int(chosen):,}", on_point)
     st.caption(NOTES["bands"])
     widgets.under_plot(found.facts)
-    widgets.csv(frame, f"bands-{size}-{chosen}")
+    title = f"E_gen squared along training by bands of principal components, {size}, N = {chosen}"
+    exports(frame, figure, f"bands-{size}-{chosen}", found.facts | {"run": sweep.run_id}, title)
 
 
 with page("Training dynamics"):

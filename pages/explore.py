@@ -40,6 +40,8 @@ def show() -> None:
         return
     choices = Choices("explore")
     selection = widgets.filters(choices, facets, largest_n)
+    if set(facets["source"]) - {"workspace", "published"} and not dict(selection.chosen).get("source"):
+        st.caption("Results of others are left out here until you choose their source.")
     columns, spread = grouping(choices)
     numbers, groups = data.count(selection, columns)
     if not numbers:
@@ -160,12 +162,13 @@ def plot(choices: Choices, selection: Selection, spread: str) -> None:
     from pages.common import explore_data as data
     from pages.common import explore_widgets as widgets
     from pages.common import finding_widgets, words
+    from pages.common.exports import exports
     from pages.common.findings import version
     from pages.common.kept import kept
     from pfd_engine import figures
     from pfd_engine.explore_queries import AXES, GROUPS, MAX_POINTS
 
-    st.subheader("Means")
+    st.header("Means")
     left, right = st.columns(2, gap="medium")
     with left:
         x = choices.pick("x", "Horizontal axis", {name: widgets.NAMES[name] for name in AXES}, "num_samples") or "num_samples"
@@ -187,14 +190,15 @@ def plot(choices: Choices, selection: Selection, spread: str) -> None:
     figure = kept(lambda: figures.explore(frame, x, color, widgets.unit(frame), log_x=log_x, log_y=log_y), *key)
     metric = dict(selection.chosen)["metric"][0]
     alt = f"The mean {metric} against {widgets.NAMES[x]}"
-    finding_widgets.plot(figure, "explore-plot", alt, lambda point: choices.keep("behind", f"point|{point[0]}"))
+    hint = "Select a point to see the numbers behind it below."
+    finding_widgets.plot(figure, "explore-plot", alt, lambda point: choices.keep("behind", f"point|{point[0]}"), hint)
     series = len(figures.series(frame))
-    parts = [f"Band: {SPREADS[spread]}, of {int(frame['numbers'].sum()):,} numbers; a single number has none of the first kind."]
+    parts = [f"Band: {SPREADS[spread]}, of {int(frame['numbers'].sum()):,} numbers."]
     parts += [f"The first {figures.MAX_SERIES} of {series} curves are drawn."] if series > figures.MAX_SERIES else []
     parts += [f"The first {MAX_POINTS:,} points are drawn: filter to see the others."] if len(frame) == MAX_POINTS else []
     st.caption(words.markdown(" ".join(parts)))
     shown = frame.drop(columns=["key", "place"]).rename(columns={"x": x, "color": color if color != NONE else "color"})
-    finding_widgets.csv(shown.loc[:, ~shown.columns.duplicated()], "explore-means")
+    exports(shown.loc[:, ~shown.columns.duplicated()], figure, "explore-means", {}, alt)
 
 
 def behind(choices: Choices, selection: Selection, columns: tuple[str, ...]) -> list[str]:
@@ -210,7 +214,7 @@ def behind(choices: Choices, selection: Selection, columns: tuple[str, ...]) -> 
     if kind == "point" and x == "step":
         selection = replace(selection, last=False)
     frame, total = data.behind(selection, by, key)
-    st.subheader(f"Behind the selected {kind}")
+    st.header(f"Behind the selected {kind}")
     if frame.empty:
         st.info("Nothing here lies behind it any more: select another.")
         return []

@@ -18,10 +18,10 @@ def show() -> None:
     st.latex(FLOW)
     st.markdown(NOTATION)
     example()
-    st.subheader("The numbers, and what they do not say")
+    st.header("The numbers, and what they do not say")
     st.html(words.facts([(name, f"{what[0].upper()}{what[1:]}. What it does not say: {limit}.") for name, what, limit in NUMBERS]))
     findings()
-    st.subheader("Citation")
+    st.header("Citation")
     st.markdown("If you use these numbers, cite the paper that introduced them:")
     st.code(BIBTEX, language="bibtex", wrap_lines=True)
 
@@ -36,7 +36,7 @@ def example() -> None:
     from pfd_engine.gaussian_example import SIGMA_MAX, SIGMA_MIN, Gaussian, heun, measure
     from pfd_engine.solvers import sigma_grid
 
-    st.subheader("Try it: two Gaussians")
+    st.header("Try it: two Gaussians")
     st.markdown("The teacher is N(0, 0.5²). Move the student away, and compare what a solver measures with the formula.")
     choices = Choices("methods")
     first, second = st.columns(2, gap="medium")
@@ -73,7 +73,7 @@ def example() -> None:
 
 def findings() -> None:
     """Explain the three findings."""
-    st.subheader("The three findings")
+    st.header("The three findings")
     st.markdown(FINDINGS)
     st.latex(DECOMPOSITION)
     with st.container(horizontal=True):

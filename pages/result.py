@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import EVALUATE, RUNS, alert, is_demo, live, page
+from pages.common.layout import COMPARE, EVALUATE, RUNS, alert, is_demo, live, page
 
 if TYPE_CHECKING:
     from pages.common.results import Result
@@ -105,8 +105,9 @@ def choose(title: str, sentence: str, missing: bool = False) -> None:
 
 def draw(result: Result) -> None:
     """Draw everything about one result, the answer first."""
-    from pages.common import distillation, provenance, results, words
+    from pages.common import distillation, exports, provenance, results, words
     from pages.common.wall import wall
+    from pfd_engine.citation import bibtex, methods_of_result
 
     summary = result.summary
     st.title("Result")
@@ -121,11 +122,12 @@ def draw(result: Result) -> None:
     if summary.distillation:
         distillation.evaluations(result)
 
-    st.subheader("Same noise, both models")
+    st.header("Same noise, both models")
     if drawn := wall(result.pairs):
         coupled = f" For this student it {summary.note}." if summary.note else ""
         st.caption(f"Each column starts from one noise. Below it: the distance between teacher and student.{coupled}")
         st.html(drawn)
+        st.page_link(COMPARE, label="Compare it with others", query_params={"item": summary.run_id})
     else:
         st.info("This run kept no images: its samples are not pictures of one or three channels.")
 
@@ -133,11 +135,12 @@ def draw(result: Result) -> None:
     if summary.distillation:
         distillation.training(result)
 
-    st.subheader("Where this comes from")
+    st.header("Where this comes from")
     st.html(provenance.provenance(result))
     if result.config is not None:
         st.caption("The same from the command line")
         st.code(provenance.command(result), language="bash", wrap_lines=True)
+    exports.citation(methods_of_result(result.details), bibtex(result.details))
     if summary.distillation:
         distillation.next_steps(result)
 
@@ -162,12 +165,19 @@ def plots(result: Result) -> None:
     """Draw convergence and spread, and offer the numbers behind them."""
     import pandas as pd
 
+    from pages.common.exports import exports
     from pages.common.findings import version
     from pages.common.kept import kept
     from pfd_engine import figures
     from pfd_engine.analysis import convergence
 
     key = ("result", version(), result.summary.run_id)
+    facts = {
+        "run": result.summary.run_id,
+        "teacher": result.summary.teacher,
+        "descriptor": result.summary.descriptor,
+        "num_noises": result.summary.num_noises,
+    }
     if not result.distances:
         return
     unit = "data units" if result.summary.descriptor == "pixel" else f"{result.summary.descriptor} units"
@@ -176,23 +186,21 @@ def plots(result: Result) -> None:
     note = result.summary.note[:1].upper() + result.summary.note[1:]
     left, right = st.columns(2, gap="medium")
     with left:
-        st.subheader("Enough noises?")
+        st.header("Enough noises?")
         st.caption("The estimate from the first M noises, with its 95 % band.")
-        figure = kept(lambda: figures.convergence(convergence(shown), unit, note), *key, "convergence")
+        drawn = kept(lambda: convergence(shown), *key, "convergence of")
+        figure = kept(lambda: figures.convergence(drawn, unit, note), *key, "convergence")
         st.plotly_chart(figure, key="convergence", config=figures.CONFIG)
+        exports(drawn, figure, f"{result.summary.run_id}-convergence", facts, "The estimate from the first M noises, with its 95 % band")
     with right:
-        st.subheader("Spread over noises")
+        st.header("Spread over noises")
         st.caption("How far apart the two end points are, noise by noise; dashed: the root mean square over all noises.")
         figure = kept(lambda: figures.histogram(shown, estimates, unit, note), *key, "histogram")
         st.plotly_chart(figure, key="histogram", config=figures.CONFIG)
-    table = pd.DataFrame({"seed": result.seeds} | {f"{metric}_squared_distance": values for metric, values in result.distances.items()})
-    st.download_button(
-        "Download the per-noise distances (CSV)",
-        lambda: table.to_csv(index=False).encode(),
-        file_name=f"{result.summary.run_id}-distances.csv",
-        mime="text/csv",
-        on_click="ignore",
-    )
+        squared = {f"{metric}_squared_distance": values for metric, values in result.distances.items()}
+        table = pd.DataFrame({"seed": result.seeds} | squared)
+        title = "Squared distances, noise by noise"
+        exports(table, figure, f"{result.summary.run_id}-distances", facts, title, "Download the per-noise distances (CSV)")
 
 
 with page("Result"):

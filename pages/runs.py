@@ -25,7 +25,7 @@ def runs() -> None:
             "This is a read-only demo, where nothing runs. Here the runs of a workspace would stand, queued, running and done, with their "
             "progress, log and command. On your own machine, the first command opens the app; the second works on queued runs without it."
         )
-        st.code("make run\npython -m pfd_engine worker", language="bash")
+        st.code("make run\npython -m pfd_engine worker", language="bash", wrap_lines=True)
         st.page_link(RESULT, label="Published results")
         return
     table()

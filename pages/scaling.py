@@ -1,4 +1,4 @@
-"""Scaling: from how many samples on does a student generalize, and how does that move with its size? (`?run=ID&axis=&a=&size=`)"""
+"""Scaling: from how many samples on does a student generalize, and how does that move with its size? (`?run=ID&axis=&a=&size=&n=`)"""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pages.common.layout import page
 from pfd_engine.finding_tables import NOTES, PAPER_EXPONENT, collapse_table, crossings_table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pages.common.choices import Choices
     from pfd_engine.findings import Scaling
 
@@ -23,6 +25,7 @@ def show() -> None:
     from pages.common import finding_widgets as widgets
     from pages.common import findings
     from pages.common.choices import Choices
+    from pages.common.exports import exports
     from pages.common.kept import kept
     from pfd_engine import figures
 
@@ -36,12 +39,12 @@ def show() -> None:
     widgets.unfinished(sweep)
     if found.analysis.curves.empty:
         return
-    exponent, size = controls(choices, found)
+    exponent, size, (low, high) = controls(choices, found)
     unit = "data units" if found.facts.get("descriptor") == "pixel" else f"{found.facts.get('descriptor')} units"
     shown = None if size == ALL else size
     curves, crossed = found.analysis.curves, found.analysis.crossings
-    key = ("scaling", sweep.run_id, sweep.stamp, exponent, shown)
-    frame = kept(lambda: figures.scaling_frame(curves, crossed, exponent, shown), *key, "frame")
+    key = ("scaling", sweep.run_id, sweep.stamp, exponent, shown, low, high)
+    frame = kept(lambda: _between(figures.scaling_frame(curves, crossed, exponent, shown), low, high), *key, "frame")
     figure = kept(lambda: figures.scaling(frame, exponent, unit), *key)
     widgets.plot(
         figure,
@@ -50,37 +53,44 @@ def show() -> None:
         widgets.student_of(choices, found.students),
     )
     widgets.under_plot(found.facts, "bands and intervals: 95 %, over students and noises")
-    widgets.csv(frame, "scaling")
+    exports(frame, figure, "scaling", found.facts | {"run": sweep.run_id}, found.sentence)
     collapse(found)
     crossings(found)
     widgets.student_wall(choices, sweep.run_id, found.students)
+    widgets.cite("scaling", found.facts, sweep.run_id)
 
 
-def controls(choices: Choices, found: Scaling) -> tuple[float, str]:
-    """Draw the switch of the axis, the exponent and the size; returns exponent (0: N itself) and size."""
+def _between(frame: pd.DataFrame, low: int, high: int) -> pd.DataFrame:
+    return frame[frame["num_samples"].between(low, high)].reset_index(drop=True)
+
+
+def controls(choices: Choices, found: Scaling) -> tuple[float, str, tuple[int, int]]:
+    """Draw the switch of the axis, the size, what part is drawn, and the exponent; returns exponent (0: N itself), size and ends of N."""
     fitted = found.analysis.exponent.value
-    left, right = st.columns(2, gap="medium", vertical_alignment="bottom")
+    left, middle, right = st.columns(3, gap="medium", vertical_alignment="bottom")
     with left:
         axis = choices.pick("axis", "Horizontal axis", AXES, "n", draw=st.radio, horizontal=True)
-    with right:
+    with middle:
         sizes = {str(size): str(size) for size in found.analysis.crossings["size"]}
         size = choices.pick("size", "Size", {ALL: "All sizes", **sizes}, ALL) or ALL
+    with right:
+        ends = choices.span("n", "Part that is drawn: N", sorted(int(n) for n in found.analysis.curves["num_samples"].unique()))
     if axis != "rescaled":
-        return 0.0, size
+        return 0.0, size, ends
     default = fitted if fitted == fitted else PAPER_EXPONENT
     label = (
         f"Exponent a (fitted: {fitted:.2f}, the paper's: {PAPER_EXPONENT})"
         if fitted == fitted
         else f"Exponent a (the paper's: {PAPER_EXPONENT})"
     )
-    return choices.slide("a", label, LOWEST, HIGHEST, STEP, default), size
+    return choices.slide("a", label, LOWEST, HIGHEST, STEP, default), size, ends
 
 
 def collapse(found: Scaling) -> None:
     """Say what exponent was fitted, and how well the curves collapse with it and with the paper's."""
     from pages.common import words
 
-    st.subheader("Do the curves of all sizes fall onto one another?")
+    st.header("Do the curves of all sizes fall onto one another?")
     if (table := collapse_table(found.analysis)) is None:
         st.info("An exponent needs at least two sizes whose curves cross.")
         return
@@ -92,7 +102,7 @@ def crossings(found: Scaling) -> None:
     """Draw the table of N*."""
     from pages.common import words
 
-    st.subheader("Where E_mem and E_gen cross")
+    st.header("Where E_mem and E_gen cross")
     st.html(words.table(*crossings_table(found.analysis)))
     st.caption(NOTES["crossings"])
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.common.layout import RESULT, alert, is_demo, page
+from pages.common.layout import RESULT, alert, page
+from pfd_engine.access import mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +26,9 @@ def shared() -> None:
     from pages.common.choices import Choices
 
     st.title("Shared results")
-    if is_demo() or not is_local():
+    if mode() != "local":  # a server for others must not lend them its token, its disk or its network
         st.info("This server neither pulls nor publishes. On your own machine, the app and these commands do.")
-        st.code("python -m pfd_engine pull owner/name\npython -m pfd_engine publish owner/name --all", language="bash")
+        st.code("python -m pfd_engine pull owner/name\npython -m pfd_engine publish owner/name --all", language="bash", wrap_lines=True)
         return
     st.caption(
         "Results of others, opened beside your own: checked before they are shown, marked with their source, never mixed with yours."
@@ -39,18 +39,13 @@ def shared() -> None:
     publish_form(choices)
 
 
-def is_local() -> bool:
-    """Whether this server is somebody's own: one that others use must not lend them its token, its disk or its network."""
-    return os.environ.get("PFD_MODE", "").strip().lower() in ("", "local")
-
-
 def pull_form(choices: Choices) -> None:
     """Draw the field of a reference and the button that pulls it; what cannot be pulled is said beside the field."""
     from pages.common.data import refresh
     from pages.common.words import markdown
     from pfd_engine.errors import PFDError
 
-    st.subheader("Pull")
+    st.header("Pull")
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     with left:
         reference = choices.text(
@@ -122,7 +117,7 @@ def one_pulled(pulled: Pulled, position: int) -> None:
     ]
     st.caption(words.markdown(" · ".join(notes)))
     if hidden > 0:
-        st.caption(f"{words.count(hidden, 'of its run')} not shown: here is a run of the same id already.")
+        st.caption(f"Not shown of these: {words.count(hidden, 'run')} whose id is here already.")
     rows = store.rows(
         "select run_id, kind, teacher, student, config from runs where source = ? order by created desc nulls last limit ?",
         [pulled.source, LISTED],
@@ -171,7 +166,7 @@ def publish_form(choices: Choices) -> None:
     from pages.common.data import the_store
     from pfd_engine.share import may_upload
 
-    st.subheader("Publish")
+    st.header("Publish")
     rows = the_store().rows(
         "select run_id, kind, teacher, student, config, finished from runs where state = 'finished' and source = 'workspace' "
         "order by created desc nulls last limit ?",

@@ -29,7 +29,7 @@ def presets() -> None:
     """Draw a button for each bundled spec, with the question that it asks; the experiments themselves first, then larger and other ones."""
     from pfd_engine.experiments.spec_files import bundled_specs
 
-    st.subheader("Start from")
+    st.header("Start from")
     experiments = [name for name in bundled_specs() if name in options()["experiment"]]
     with st.container(gap="xsmall"):
         for name in experiments:
@@ -224,7 +224,7 @@ def as_file(config: SweepConfig) -> None:
     if name_of(config) is None:
         st.caption("The command reads this file:")
     with st.expander("The same as a file", type="compact"):
-        st.code(text, language="toml")
+        st.code(text, language="toml", wrap_lines=True)
     st.download_button(f"Download {config.name}.toml", text.encode(), f"{config.name}.toml", "application/toml", on_click="ignore")
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pages.common.choices import Choices
 
 NOTE = "Hollow points do not keep the noise-to-image coupling: their PFD measures coupling and distribution together."
+DRAWN = 600  # more points are a cloud that takes a browser a second to draw
 LABELS = {"network_calls": "Network calls", "parameters": "Parameters", "seconds": "Seconds of training"}
 
 
@@ -22,6 +23,7 @@ def show() -> None:
     from pages.common import finding_widgets as widgets
     from pages.common import findings
     from pages.common.choices import Choices
+    from pages.common.exports import exports
     from pages.common.kept import kept
     from pfd_engine import figures
     from pfd_engine.analysis import pareto_front, trade_off_sentence
@@ -51,17 +53,20 @@ def show() -> None:
     if frame.empty:
         st.info(f"No result of this teacher states its {figures.COSTS[cost]}: choose another cost.")
         return
+    known, frame = len(frame), frame[frame["pareto"] | (frame.index < DRAWN)]
     uncoupled = not frame["keeps_coupling"].all()
     if uncoupled:
         st.warning(NOTE)
     figure = kept(lambda: figures.trade_offs(frame, cost, unit, NOTE.replace(": ", ":<br>") if uncoupled else ""), *key)
     widgets.plot(figure, "trade-offs-plot", f"E_gen against {figures.COSTS[cost]}", lambda data: choose(choices, data))
-    missing = len(mine) - len(frame)
+    missing = len(mine) - known
     left_out = f"{missing} of {len(mine)} results state no number of {figures.COSTS[cost]} and are left out" if missing else ""
+    newest = f"the newest {DRAWN} of {known:,} and the whole front: the Explore page has all" if len(frame) < known else ""
     shared_time = "the time of students trained together is shared evenly between them" if cost == "seconds" else ""
-    widgets.under_plot(shared(frame), noises(frame), f"{len(frame)} students, each at its last step", shared_time, left_out)
-    widgets.csv(frame, f"trade-offs-{cost}")
+    widgets.under_plot(shared(frame), noises(frame), f"{len(frame)} students, each at its last step", newest, shared_time, left_out)
+    exports(frame, figure, f"trade-offs-{cost}", {}, f"E_gen against {figures.COSTS[cost]}")
     images(choices, mine)
+    widgets.cite("trade-offs", shared(frame))
 
 
 def choose(choices: Choices, data: list[Any]) -> None:
@@ -73,7 +78,7 @@ def images(choices: Choices, frame: pd.DataFrame) -> None:
     """Let the visitor choose a student, and draw its wall."""
     from pages.common.finding_widgets import draw_wall
 
-    st.subheader("The images behind a point")
+    st.header("The images behind a point")
     names = dict(zip(frame["key"].astype(str), frame["name"].astype(str), strict=True))
     chosen = choices.pick(
         "student", "Student", names, None, index=None, placeholder="Select a point above, or choose a student here", width=420
@@ -106,7 +111,7 @@ def empty() -> None:
         return
     st.info("There is no result yet. Measure a pair on the Evaluate page, distil a student, or run a sweep; every student appears here.")
     st.page_link(EVALUATE, label="Go to Evaluate")
-    st.code("python -m pfd_engine sweep scaling", language="bash")
+    st.code("python -m pfd_engine sweep scaling", language="bash", wrap_lines=True)
 
 
 with page("Trade-offs"):

@@ -135,10 +135,10 @@ def check_user(policy: Policy, user: str | None) -> None:
     if policy.admits(user):
         return
     if policy.mode == "demo":
-        raise InputError("this is a read-only demo, which launches nothing: run the command on your own machine")
+        raise InputError("this is a read-only demo, which launches nothing")
     if user is None:
-        raise InputError("launching needs sign-in: sign in with an address that this server's list has, or run the command yourself")
-    raise InputError(f"{user} is not on this server's list of users who may launch: ask whoever runs it, or run the command yourself")
+        raise InputError("launching needs sign-in, with an address that is on this server's list")
+    raise InputError(f"{user} is not on this server's list of those who may launch: ask whoever runs it")
 
 
 def may_change(policy: Policy, user: str | None, owner: str | None) -> bool:

@@ -221,7 +221,7 @@ class Evaluation:
             )
         estimate = finish(tallies["PFD"], interval, pair, error, self.psi.name)
         yield _progress("images", 0, 1)
-        yield from pair_events(estimate, pair, blocks, self.shape, end_points, samples)
+        yield from pair_events(estimate, maps, blocks, self.shape, end_points, samples)
         memorization = self._memorization(tallies)
         shares = copies.shares() if copies is not None else {}
         yield from measurement_events(estimate, pair, self.psi, memorization, shares)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfd_engine.errors import InputError
 from pfd_engine.store import Store
+from pfd_engine.store_queries import OWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,13 +47,15 @@ MAX_VALUES, MAX_POINTS, MAX_EXPORT = 200, 2_000, 100_000
 @dataclass(frozen=True)
 class Selection:
     """Which numbers: any of the `chosen` values of each column, students whose name contains a text, N within a closed range; `last`
-    leaves out what was measured before the last training step of its run."""
+    leaves out what was measured before the last training step of its run. Results of others are among them where their source is chosen,
+    or with `pulled`: no mean is ever of one's own numbers and theirs unasked."""
 
     chosen: tuple[tuple[str, tuple[str, ...]], ...] = ()
     student: str = ""
     n_low: int | None = None
     n_high: int | None = None
     last: bool = False
+    pulled: bool = False
 
     def query(self) -> Query:
         """Return the query of all selected numbers, with the `state` and `created` of their runs; a run of several sources counts once."""
@@ -76,7 +79,8 @@ class Selection:
             steps = (
                 " join (select run_id, source, max(step) as last_step from measurements group by run_id, source) l using (run_id, source)"
             )
-        of_source = "where list_contains(?::varchar[], source)" if sources else ""
+        own = "" if self.pulled else f"where {OWN}"
+        of_source = "where list_contains(?::varchar[], source)" if sources else own
         sql = (
             "select m.*, state, created from measurements m join (select run_id, max(source) as source, arg_max(state, source) as state, "
             f"arg_max(created, source) as created from runs {of_source} group by run_id) r using (run_id, source)"
@@ -140,7 +144,7 @@ class Grouping:
 
 def facets(store: Store) -> dict[str, dict[str, int]]:
     """Return the values of each column in `FILTERS` with how many numbers have them, the most frequent first."""
-    sql, parameters = Selection().query()
+    sql, parameters = Selection(pulled=True).query()
     return {
         name: {
             str(row["value"]): int(row["numbers"])

@@ -49,9 +49,9 @@ def collapse_table(analysis: ScalingAnalysis) -> Table | None:
             *(cells["fitted", curve] for curve in curves),
         ],
         ["the paper's", f"{PAPER_EXPONENT:g}", *(cells["paper", curve] for curve in curves)],
-        ["no rescaling", "0", *("0 %, by definition" for _ in curves)],
+        ["none", "0", *("0 %, by definition" for _ in curves)],
     ]
-    return Table(["", "exponent a of N* ~ parametersᵃ", *(f"collapse of {curve}" for curve in curves)], rows)
+    return Table(["rescaling", "exponent a of N* ~ parametersᵃ", *(f"collapse of {curve}" for curve in curves)], rows)
 
 
 def crossings_table(analysis: ScalingAnalysis) -> Table:

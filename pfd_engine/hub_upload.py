@@ -46,17 +46,25 @@ def push(folder: Path, repository: str, private: bool = False) -> Pushed:
     return Pushed(name, commit, url, files, warning)
 
 
-def upload(folder: Path, name: str, files: Sequence[str], repo_type: str, private: bool, message: str) -> tuple[str, str]:
+def upload(
+    folder: Path, name: str, files: Sequence[str], repo_type: str, private: bool, message: str, *, replacing: Sequence[str] = ()
+) -> tuple[str, str]:
     """Commit the named files of a folder to a repository of one kind (`model` or `dataset`), made where there is none.
 
-    Returns its address and the sha of the commit; raises InputError with one sentence: no token, no permission, no network.
+    In the same commit, files that match `replacing` and are not among these go away. Returns its address and the sha of the commit;
+    raises InputError with one sentence: no token, no permission, no network.
     """
     api = HfApi(endpoint=endpoint(), token=_token())
     with _sentences(name):
         api.whoami()
         api.create_repo(name, repo_type=repo_type, private=private or None, exist_ok=True)
         commit = api.upload_folder(
-            repo_id=name, repo_type=repo_type, folder_path=folder, allow_patterns=list(files), commit_message=message
+            repo_id=name,
+            repo_type=repo_type,
+            folder_path=folder,
+            allow_patterns=list(files),
+            delete_patterns=list(replacing) or None,
+            commit_message=message,
         )
     return f"{endpoint()}/{'datasets/' if repo_type == 'dataset' else ''}{name}", commit.oid
 

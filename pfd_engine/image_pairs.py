@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +21,17 @@ from pfd_engine.flow_maps import FlowMap
 if TYPE_CHECKING:
     from pfd_engine.distance import PFDEstimate
 
-PER_GROUP = 8
-LONGEST_SIDE = 256
+PER_GROUP, FIRST = 8, 16
+LONGEST_SIDE, FIRST_LONGEST_SIDE = 256, 512
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A noise whose pair is kept: its row among those measured, its place by distance (0: nearest), and why it is kept."""
+
+    row: int
+    rank: int
+    group: str
 
 
 def pair_events(
@@ -32,54 +42,79 @@ def pair_events(
     end_points: EndPoints,
     training_samples: Tensor | None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the nearest, median and farthest pairs as events, with the student's nearest training image; none for what is no image.
+    """Yield pairs as events: the nearest, median and farthest ones, and those of the first noises, which all students of a teacher share.
 
-    `rank` is the pair's place among all noises, 0 the nearest; `distance` is not squared.
+    `maps` are `teacher`, `student` and, with a training set, `empirical`. `rank` is the pair's place among all noises, 0 the nearest;
+    `distance` is not squared. Each has the student's nearest training image, and the first noises the empirical map's, where there is a
+    training set. What is no image has no pairs.
     """
     if len(shape) != 3 or shape[0] not in (1, 3):
         return
-    order = np.argsort(estimate.distances, kind="stable")
-    ranks = chosen_ranks(len(order), PER_GROUP)
-    seeds = [int(estimate.seeds[order[rank]]) for rank, _ in ranks]
-    teacher, student = (end_points.pick(maps[role], seeds, blocks, shape) for role in ("teacher", "student"))
-    yield from _events(ranks, seeds, estimate.distances[order], teacher, student, training_samples)
+    chosen = chosen_pairs(estimate.distances, PER_GROUP, FIRST)
+    seeds = list(dict.fromkeys(int(estimate.seeds[pair.row]) for pair in chosen))
+    ends = {role: dict(zip(seeds, end_points.pick(maps[role], seeds, blocks, shape), strict=True)) for role in ("teacher", "student")}
+    empirical: dict[int, Tensor] = {}
+    if "empirical" in maps:
+        first = [int(estimate.seeds[pair.row]) for pair in chosen if pair.group == "first"]
+        empirical = dict(zip(first, end_points.pick(maps["empirical"], first, blocks, shape), strict=True))
+    yield from _events(chosen, estimate.distances, estimate.seeds, ends["teacher"], ends["student"], empirical, training_samples)
 
 
 def pairs_as_events(
-    distances: NDArray[np.float64], seeds: NDArray[np.int64], teacher: Tensor, student: Tensor, training_samples: Tensor, per_group: int
+    distances: NDArray[np.float64],
+    seeds: NDArray[np.int64],
+    teacher: Tensor,
+    student: Tensor,
+    empirical: Tensor,
+    training_samples: Tensor,
+    per_group: int,
+    first: int,
 ) -> Iterator[dict[str, Any]]:
-    """Yield pairs of end points that are all at hand: squared distances and seeds `(M,)`, teacher and student `(M, *shape)`."""
+    """Yield pairs of end points that are all at hand: squared distances and seeds `(M,)`, teacher and student `(M, *shape)`, the
+    empirical map's of the first noises `(first or more, *shape)`."""
     if teacher.ndim != 4 or teacher.shape[1] not in (1, 3):
         return
-    order = np.argsort(distances, kind="stable")
-    ranks = chosen_ranks(len(order), per_group)
-    rows = [int(order[rank]) for rank, _ in ranks]
-    yield from _events(ranks, [int(seeds[row]) for row in rows], distances[order], teacher[rows], student[rows], training_samples)
+    chosen = chosen_pairs(distances, per_group, min(first, len(empirical)))
+    by_seed = [dict(zip(map(int, seeds), images, strict=False)) for images in (teacher, student, empirical)]
+    yield from _events(chosen, distances, seeds, by_seed[0], by_seed[1], by_seed[2], training_samples)
 
 
 def _events(
-    ranks: Sequence[tuple[int, str]],
-    seeds: Sequence[int],
-    ordered: NDArray[np.float64],
-    teacher: Tensor,
-    student: Tensor,
+    chosen: Sequence[Chosen],
+    squared: NDArray[np.float64],
+    seeds: NDArray[np.int64],
+    teacher: Mapping[int, Tensor],
+    student: Mapping[int, Tensor],
+    empirical: Mapping[int, Tensor],
     training_samples: Tensor | None,
 ) -> Iterator[dict[str, Any]]:
-    nearest = None
+    nearest: Tensor | None = None
     if training_samples is not None:
         samples = training_samples.cpu()
-        nearest = samples[nearest_samples(student, samples, count=1)[1][:, 0]]
-    for i, (rank, group) in enumerate(ranks):
+        drawn = torch.stack([student[int(seeds[pair.row])].cpu() for pair in chosen])
+        nearest = samples[nearest_samples(drawn, samples, count=1)[1][:, 0]]
+    for i, pair in enumerate(chosen):
+        seed, first = int(seeds[pair.row]), pair.group == "first"
+        side = FIRST_LONGEST_SIDE if first else LONGEST_SIDE
         yield {
             "type": "pair",
-            "seed": seeds[i],
-            "rank": rank,
-            "group": group,
-            "distance": float(np.sqrt(ordered[rank])),
-            "teacher_png": to_png(teacher[i]),
-            "student_png": to_png(student[i]),
-            "nearest_png": None if nearest is None else to_png(nearest[i]),
+            "seed": seed,
+            "rank": pair.rank,
+            "group": pair.group,
+            "distance": float(np.sqrt(squared[pair.row])),
+            "teacher_png": to_png(teacher[seed], side),
+            "student_png": to_png(student[seed], side),
+            "nearest_png": None if nearest is None else to_png(nearest[i], side),
+            "empirical_png": to_png(empirical[seed], side) if first and seed in empirical else None,
         }
+
+
+def chosen_pairs(squared: NDArray[np.float64], per_group: int = PER_GROUP, first: int = FIRST) -> list[Chosen]:
+    """Return which pairs of noises with squared distances `(M,)` to keep: those of `chosen_ranks` by rank, then the first ones by row."""
+    order = np.argsort(squared, kind="stable")
+    rank = {int(row): place for place, row in enumerate(order)}
+    extremes = [Chosen(int(order[place]), place, group) for place, group in chosen_ranks(len(order), per_group)]
+    return extremes + [Chosen(row, rank[row], "first") for row in range(min(first, len(order)))]
 
 
 def chosen_ranks(count: int, per_group: int = PER_GROUP) -> list[tuple[int, str]]:
@@ -92,11 +127,11 @@ def chosen_ranks(count: int, per_group: int = PER_GROUP) -> list[tuple[int, str]
     return sorted(groups.items())
 
 
-def to_png(image: Tensor) -> str:
-    """Return an image `(1 or 3, H, W)` in [-1, 1], clipped to it, as base64 PNG of at most 256 pixels on its longest side."""
+def to_png(image: Tensor, longest_side: int = LONGEST_SIDE) -> str:
+    """Return an image `(1 or 3, H, W)` in [-1, 1], clipped to it, as base64 PNG of at most so many pixels on its longest side."""
     array = image.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).cpu().numpy()
     picture = Image.fromarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    picture.thumbnail((longest_side, longest_side))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()

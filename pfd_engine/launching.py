@@ -12,11 +12,11 @@ from typing import Any
 
 from filelock import FileLock
 
+from pfd_engine import worker
 from pfd_engine.access import DAY, Policy, Used, check_user, may_change, may_launch, normalized
 from pfd_engine.errors import InputError
 from pfd_engine.run_config import RunConfig
 from pfd_engine.runs import LAUNCHED_FILE, Run, create_run, list_runs, replace_file, retry
-from pfd_engine.worker import ensure_worker
 from pfd_engine.workspace import Workspace
 
 SENTENCE_LENGTH = 300
@@ -30,7 +30,7 @@ def launch(workspace: Workspace, config: RunConfig, user: str | None = None) -> 
         launched = None if allowance is None else {"user": normalized(user), "seconds": allowance}
         run = create_run(workspace, config, queued=True, launched=launched)
         outcome["run_id"] = run.id
-    ensure_worker(workspace)
+    worker.ensure_worker(workspace)
     return run
 
 
@@ -53,7 +53,7 @@ def try_again(run: Run, user: str | None = None) -> None:
         if allowance is not None:  # the new attempt starts its clock anew: what the ones before took is kept here
             record = {"user": normalized(user), "seconds": allowance, "earlier": spent}
             replace_file(run.path / LAUNCHED_FILE, json.dumps(record).encode(), durable=True)
-    ensure_worker(run.workspace)
+    worker.ensure_worker(run.workspace)
 
 
 def used(workspace: Workspace) -> list[Used]:

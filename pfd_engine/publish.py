@@ -20,6 +20,7 @@ from pfd_engine.run_events import sync_folder
 from pfd_engine.store import OFFLINE, Store, migrate
 from pfd_engine.store_ingest import upsert
 from pfd_engine.store_pulled import PULLED
+from pfd_engine.store_queries import OWN
 from pfd_engine.store_schema import TABLES
 from pfd_engine.workspace import REPOSITORY
 
@@ -78,8 +79,9 @@ def selection(store: Store, run_ids: Sequence[str] | None) -> dict[str, list[dic
     for row in tables["runs"]:
         row["result"] = _with_finding(store, row)
     references = {row[role] for row in tables["measurements"] for role in ("teacher", "student")}
-    tables["checkpoints"] = _named(store, "checkpoints", "reference", references)
-    tables["training_sets"] = _named(store, "training_sets", "name", {row["training_set"] for row in tables["measurements"]})
+    tables["checkpoints"] = _named(store, "checkpoints", "reference", references, chosen)
+    sets = {row["training_set"] for row in tables["measurements"]}
+    tables["training_sets"] = _named(store, "training_sets", "name", sets, chosen)
     return {name: [{column: _scrubbed(value) for column, value in row.items()} for row in rows] for name, rows in tables.items()}
 
 
@@ -116,9 +118,10 @@ def _rows(store: Store, name: str, run_ids: list[str]) -> list[dict[str, Any]]:
     )
 
 
-def _named(store: Store, name: str, column: str, names: set[str | None]) -> list[dict[str, Any]]:
-    rows = [_portable(store, row) for row in store.rows(f"select * from {name} where source in ('workspace', 'published') order by source")]
-    return [row for row in rows if row[column] in names]
+def _named(store: Store, name: str, column: str, names: set[str | None], run_ids: list[str]) -> list[dict[str, Any]]:
+    """Return a table's rows of some names; the run that saw one first is named only where it is published too."""
+    rows = [_portable(store, row) for row in store.rows(f"select * from {name} where {OWN} order by source")]
+    return [row | {"run_id": row["run_id"] if row["run_id"] in run_ids else None} for row in rows if row[column] in names]
 
 
 def _portable(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-from pfd_engine.access import for_others
+from pfd_engine.access import Policy, for_others
+from pfd_engine.errors import InputError
 from pfd_engine.workspace import REPOSITORY
 
 MODES = ("demo", "hosted")
@@ -37,7 +38,7 @@ def command(port: int, address: str) -> list[str]:
 
 
 def check_secrets() -> None:
-    """Exit with one sentence where Streamlit would stumble over its secrets.toml at the start; the pages tell of what else may lack."""
+    """Raise InputError where Streamlit would stumble over its secrets.toml at the start; the pages tell of what else may be missing."""
     for folder in (Path.home(), REPOSITORY):
         path = folder / ".streamlit" / "secrets.toml"
         try:
@@ -45,8 +46,7 @@ def check_secrets() -> None:
         except (OSError, ValueError, RecursionError):
             continue
         if not isinstance(values.get("auth", {}), dict):
-            print(f"{path}: auth is no table: write it as docs/hosting.md shows", file=sys.stderr)
-            raise SystemExit(2)
+            raise InputError(f"{path}: auth is no table: write it as docs/hosting.md shows")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -57,10 +57,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--address", default="127.0.0.1", help="of which network (default: 127.0.0.1, this machine alone)")
     options = parser.parse_args(arguments)
     os.chdir(REPOSITORY)
-    if options.mode == "hosted":
-        check_secrets()
-    words = command(options.port, options.address)
-    os.execve(words[0], words, for_others(options.mode, os.environ))
+    words, surroundings = command(options.port, options.address), for_others(options.mode, os.environ)
+    os.environ.update(surroundings)
+    try:
+        Policy.from_environment()
+        if options.mode == "hosted":
+            check_secrets()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    os.execve(words[0], words, surroundings)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pfd_engine.bundles.format import FIGURES_FILE, WALLS
 from pfd_engine.bundles.write import DEFAULT_LICENSE, write_bundle
 from pfd_engine.errors import InputError
 from pfd_engine.store import Store
@@ -48,7 +49,8 @@ def publish_results(
         rows = write_bundle(store, run_ids, folder, repository=name, license_name=license_name, report=report)
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         report({"type": "progress", "phase": "upload", "done": 0, "total": None, "unit": "files"})
-        url, commit = upload(folder, name, files, "dataset", private, "Publish results")
+        replacing = (f"{WALLS}/*", FIGURES_FILE)  # of runs that were published before and are not any more
+        url, commit = upload(folder, name, files, "dataset", private, "Publish results", replacing=replacing)
     return Shared(url, commit, rows)
 
 

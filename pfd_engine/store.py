@@ -7,10 +7,10 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
 from filelock import FileLock, Timeout
@@ -19,6 +19,7 @@ from pfd_engine.errors import PFDError
 from pfd_engine.store_ingest import ingest
 from pfd_engine.store_pulled import PulledDatabases
 from pfd_engine.store_schema import MIGRATIONS, TABLES
+from pfd_engine.store_snapshot import write_snapshot
 from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 OFFLINE: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 MEMORY_LIMIT = "200MB"  # of DuckDB; what does not fit goes to a temporary folder, which it makes and removes when it has to
 TEMPORARY_LIMIT = "4GB"
+PLACES = 2  # questions answered at once: each may take half of the memory
+
+Answer = TypeVar("Answer")
 
 
 class OwnedElsewhere(PFDError):
@@ -35,6 +39,10 @@ class OwnedElsewhere(PFDError):
 
 class Unwritable(PFDError):
     """The workspace's database cannot be written here (a read-only or full disk): read the run folders instead."""
+
+
+class TooLarge(PFDError):
+    """A question whose answer does not fit into the memory that the database may take."""
 
 
 class Store:
@@ -52,6 +60,7 @@ class Store:
         self._guard, self._ingesting = threading.Lock(), threading.Lock()
         self._lock: FileLock | None = None
         self._connection = duckdb.connect(":memory:", config=OFFLINE | _limits())
+        self._places, self._alone = threading.Semaphore(PLACES), threading.Lock()
         self._settled: set[str] = set()
         self._token, self._changes = secrets.token_hex(4), 0
         try:
@@ -72,23 +81,17 @@ class Store:
 
     def frame(self, sql: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
         """Return the answer to a query of ours as a data frame; values enter as `?` parameters only."""
-        with self._guard:
-            cursor = self._connection.cursor()
-        try:
-            return cursor.execute(sql, list(parameters)).df()
-        finally:
-            cursor.close()
+        return self._ask(lambda cursor: cursor.execute(sql, list(parameters)).df())
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Return the answer to a query of ours as one dictionary a row, without loading pandas."""
-        with self._guard:
-            cursor = self._connection.cursor()
-        try:
+
+        def answer(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
             cursor.execute(sql, list(parameters))
             names = [column[0] for column in cursor.description or []]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-        finally:
-            cursor.close()
+
+        return self._ask(answer)
 
     def columns(self, sql: str, parameters: Sequence[Any] = ()) -> list[str]:
         """Return the names of the columns in the answer to a query of ours, which there are without rows too."""
@@ -96,14 +99,18 @@ class Store:
 
     def write(self, sql: str, parameters: Sequence[Any], path: Path, format: str) -> None:
         """Write the answer to a query of ours to a file: `format` is csv, parquet or json (an array of objects)."""
-        with self._guard:
-            cursor = self._connection.cursor()
         options = {"csv": "format csv, header", "parquet": "format parquet", "json": "format json, array true"}[format]
         quoted = str(path).replace("'", "''")
-        try:
-            cursor.execute(f"copy ({sql}) to '{quoted}' ({options})", list(parameters))
-        finally:
-            cursor.close()
+        self._ask(lambda cursor: cursor.execute(f"copy ({sql}) to '{quoted}' ({options})", list(parameters)) and None)
+
+    def snapshot(self, path: Path) -> None:
+        """Write the rows of all sources into a new database file: a table for each view, without the bytes of images."""
+        self._ask(lambda cursor: write_snapshot(cursor, path))
+
+    @property
+    def owns_workspace(self) -> bool:
+        """Whether the workspace's database, and what is kept for this server beside it, belongs to this store alone."""
+        return self._lock is not None
 
     @property
     def version(self) -> str:
@@ -145,6 +152,27 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _ask(self, answer: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+        """Return the answer of a cursor of its own. Few ask at once, and what finds no memory beside others asks again alone."""
+        try:
+            with self._places:
+                return self._answer(answer)
+        except duckdb.OutOfMemoryException:
+            pass
+        with self._alone, self._places, self._places:  # all PLACES
+            try:
+                return self._answer(answer)
+            except duckdb.OutOfMemoryException:
+                raise TooLarge("this asks for more memory than the database may take: filter further, or group by less") from None
+
+    def _answer(self, answer: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+        with self._guard:
+            cursor = self._connection.cursor()
+        try:
+            return answer(cursor)
+        finally:
+            cursor.close()
 
     def _own(self, workspace: Workspace) -> None:
         """Attach the workspace's database behind its lock; one that cannot be read is set aside and rebuilt from the run folders."""

@@ -116,17 +116,20 @@ def training_curves(store: Store, run_id: str) -> pd.DataFrame:
     )
 
 
-def pairs(store: Store, run_id: str, student: str | None = None) -> list[dict[str, Any]]:
+def pairs(store: Store, run_id: str, student: str | None = None, *, first: bool = False) -> list[dict[str, Any]]:
     """Return the same-noise pairs of a run by rank (0: nearest): `group`, `rank`, `seed`, `distance` and the PNGs as bytes.
 
+    `first` adds the group of that name: the first noises, which all students of a teacher share, in up to 512x512 and with the images of
+    the empirical map.
     `student` names one of a sweep's students, whose pairs at its last step are returned.
     """
     of_student = "true" if student is None else "student = ? and step is not distinct from (select max(step) from mine where student = ?)"
     return store.rows(
-        f'with mine as (select * from pairs where {OF_RUN}) '
-        f'select "group", rank, seed, distance, teacher_png, student_png, nearest_png from mine where {of_student} order by rank, seed',
-        [run_id, run_id, *([] if student is None else [student, student])],
-    )  # fmt: skip
+        f"with mine as (select * from pairs where {OF_RUN}) "
+        'select "group", rank, seed, distance, teacher_png, student_png, nearest_png, empirical_png '
+        f"from mine where {of_student} and (? or \"group\" <> 'first') order by rank, seed",
+        [run_id, run_id, *([] if student is None else [student, student]), first],
+    )
 
 
 def checkpoints(store: Store, reference: str | None = None) -> pd.DataFrame:

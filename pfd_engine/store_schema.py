@@ -231,6 +231,7 @@ PAIRS = Table(
         "nearest_png": "BLOB",
         "student": "VARCHAR",
         "step": "BIGINT",
+        "empirical_png": "BLOB",
     },
     ("run_id", "group", "rank", "seed"),
     later_identity=("student", "step"),
@@ -269,14 +270,19 @@ def event_row(event: Mapping[str, Any], run_id: str) -> tuple[str, dict[str, Any
     return table.name, row
 
 
-# Columns that version 2 added, so that the distances and pairs of a sweep's many students can be told apart.
-_ADDED = {"noise_distances": ("student", "student_seed", "num_samples", "size", "step"), "pairs": ("student", "step")}
+# Columns that a later version added. Version 2: the distances and pairs of a sweep's many students can be told apart. Version 3: the
+# images of the empirical map beside those of the first noises.
+_ADDED: list[dict[str, tuple[str, ...]]] = [
+    {"noise_distances": ("student", "student_seed", "num_samples", "size", "step"), "pairs": ("student", "step")},
+    {"pairs": ("empirical_png",)},
+]
 
 
 def _create_statements() -> list[str]:
     statements = []
     for table in TABLES.values():
-        first = {name: kind for name, kind in table.columns.items() if name not in _ADDED.get(table.name, ())}
+        later = {name for added in _ADDED for name in added.get(table.name, ())}
+        first = {name: kind for name, kind in table.columns.items() if name not in later}
         columns = ", ".join(f'"{name}" {"VARCHAR" if kind == "JSON" else kind}' for name, kind in first.items())
         source = "source varchar not null default '{database}'"
         statements.append(f"create table {{database}}.{table.name} (key varchar primary key, {columns}, {source})")
@@ -289,9 +295,12 @@ def _create_statements() -> list[str]:
 # One list of statements for each version; a later version is appended and never edited. `{database}` is the attached name.
 MIGRATIONS: list[list[str]] = [
     _create_statements(),
-    [
-        f"alter table {{database}}.{table} add column {name} {TABLES[table].columns[name]}"
-        for table, names in _ADDED.items()
-        for name in names
-    ],
+    *(
+        [
+            f"alter table {{database}}.{table} add column {name} {TABLES[table].columns[name]}"
+            for table, names in added.items()
+            for name in names
+        ]
+        for added in _ADDED
+    ),
 ]

@@ -97,19 +97,20 @@ def trade_off_rows(store: Store, run_ids: Sequence[str] | None = None) -> pd.Dat
     """
     ids = None if run_ids is None else list(run_ids)
     return store.frame(
-        "with chosen as (select *, arg_max(source, source) over (partition by run_id) as newest from measurements "
-        "where (metric in ('PFD', 'E_gen', 'seconds')) and band is null and (metric = 'PFD' or student_seed is not null) "
-        "and (?::varchar[] is null or list_contains(?::varchar[], run_id))), "
-        "errors as (select * from chosen where source = newest and metric in ('PFD', 'E_gen') "
-        "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1) "
+        "with newest as (select run_id, max(source) as source, arg_max(created, source) as created from runs group by run_id), "
+        "errors as (select m.*, created from measurements m join newest using (run_id, source) where metric in ('PFD', 'E_gen') "
+        "and band is null and (metric = 'PFD' or student_seed is not null) "
+        "and (?::varchar[] is null or list_contains(?::varchar[], run_id)) "
+        "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1 "
+        f"order by m.{OWN_FIRST}, created desc, run_id, student, student_steps limit ?) "
         "select e.run_id, e.source, e.experiment, e.teacher, e.teacher_revision, e.student, e.size, e.parameters, e.objective, "
         "e.num_samples, e.student_seed, e.step, e.student_steps, e.solver, e.solver_steps, e.descriptor, e.num_noises, e.noise_seed, "
         "e.value as E_gen, e.ci_low, e.ci_high, s.value as seconds, case when e.metric = 'PFD' then r.result end as result "
-        "from errors e join runs r on r.run_id = e.run_id and r.source = e.source "
-        "left join chosen s on s.metric = 'seconds' and s.run_id = e.run_id and s.source = e.source and s.student = e.student "
+        "from errors e join runs r on r.run_id = e.run_id and r.source = e.source left join measurements s on s.metric = 'seconds' "
+        "and s.band is null and s.student_seed is not null and s.run_id = e.run_id and s.source = e.source and s.student = e.student "
         f"and s.step = e.step qualify row_number() over (partition by {SAME_STUDENT} "
         "order by r.state = 'finished' desc, r.created desc nulls last, e.run_id) = 1 "
-        f"order by e.{OWN_FIRST}, r.created desc, e.run_id, e.student, e.student_steps limit ?",
+        f"order by e.{OWN_FIRST}, r.created desc, e.run_id, e.student, e.student_steps",
         [ids, ids, MAX_RESULTS],
     )
 

@@ -47,3 +47,15 @@ def hub(tmp_path_factory):
         patch.setenv("HF_ENDPOINT", server.endpoint)
         yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; where there is none, a failure under CI and a skip elsewhere."""
+    from benchmarks.browser import chromium, chromium_path
+
+    if chromium_path() is None:
+        reason = "no Chromium is installed here: apt-get install chromium"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    with chromium() as started:
+        yield started

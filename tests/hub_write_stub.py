@@ -42,6 +42,9 @@ class _WriteHandler(_Handler):
             return self._say({"name": "acme", "type": "user"}) if self._known() else self._refuse(401, "")
         if not self.hub.exists:
             return self._refuse(404, "RepoNotFound")
+        if self.path.startswith(f"/api/{self.hub.kind}/{self.hub.name}/tree/main?"):
+            listed = [{"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in self.hub.files.items()]
+            return self._say(listed)
         return super().do_GET()
 
     def do_POST(self) -> None:  # noqa: N802  the name is http.server's
@@ -82,7 +85,7 @@ class _WriteHandler(_Handler):
         self.hub.tokens.append(self.headers.get("Authorization"))
         return self.headers.get("Authorization") == f"Bearer {self.hub.token}"
 
-    def _say(self, answer: dict[str, Any], status: int = 200) -> None:
+    def _say(self, answer: dict[str, Any] | list[dict[str, Any]], status: int = 200) -> None:
         body = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -120,6 +123,8 @@ class _WriteHandler(_Handler):
             value = line["value"]
             if line["key"] == "file":
                 self.hub.files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "deletedFile":
+                del self.hub.files[value["path"]]
             elif line["key"] == "lfsFile":
                 self.hub.files[value["path"]] = self.hub.large[value["oid"]]
         self.hub.commits.append(lines)

@@ -48,7 +48,7 @@ def hosted(monkeypatch, tmp_path):
     monkeypatch.setenv("PFD_MODE", "hosted")
     monkeypatch.setenv("PFD_ALLOWED_USERS", f"{ANN}, @lab.edu")
     monkeypatch.setenv("PFD_MAX_SECONDS_PER_DAY", "100")
-    monkeypatch.setattr("pfd_engine.launching.ensure_worker", lambda workspace: False)
+    monkeypatch.setattr("pfd_engine.worker.ensure_worker", lambda workspace: False)
     return Workspace(tmp_path / "workspace")
 
 
@@ -182,7 +182,7 @@ def test_a_launch_keeps_who_launched_it_and_leaves_a_line(hosted):
 
 @pytest.mark.parametrize("user", [None, EVE])
 def test_a_refused_launch_makes_no_run_and_leaves_a_line(hosted, user):
-    with pytest.raises(InputError, match=r"sign in|not on this server's list"):
+    with pytest.raises(InputError, match=r"sign-in|not on this server's list"):
         launch(hosted, a_config(), user)
     assert list_runs(hosted) == []
     [row] = audit(hosted)
@@ -206,7 +206,8 @@ def test_two_launches_at_the_same_moment_do_not_both_pass_the_limit(hosted, monk
     monkeypatch.setenv("PFD_MAX_RUNS_PER_USER", "1")
     script = (
         "import sys, pfd_engine.launching as l\nfrom pfd_engine.workspace import Workspace\nfrom tests.run_samples import a_config\n"
-        "l.ensure_worker = lambda w: False\nl.launch(Workspace.from_environment(), a_config(seed=int(sys.argv[1])), 'ann@example.org')"
+        "l.worker.ensure_worker = lambda w: False\n"
+        "l.launch(Workspace.from_environment(), a_config(seed=int(sys.argv[1])), 'ann@example.org')"
     )
     monkeypatch.setenv("PFD_HOME", str(hosted.root))
     started = [subprocess.Popen([sys.executable, "-c", script, str(k)], cwd=REPOSITORY, stderr=subprocess.DEVNULL) for k in range(4)]
@@ -218,7 +219,7 @@ def test_two_launches_at_the_same_moment_do_not_both_pass_the_limit(hosted, monk
 def test_only_the_one_who_launched_a_run_cancels_it_or_tries_it_again(hosted):
     run = launch(hosted, a_config(), ANN)
     for user in (BOB, EVE, None):
-        with pytest.raises(InputError, match=r"somebody else|not on this|sign in"):
+        with pytest.raises(InputError, match=r"somebody else|not on this|sign-in"):
             cancel(run, user)
     assert run.status.state == "queued"
     cancel(run, ANN)
@@ -261,6 +262,16 @@ def test_a_run_that_takes_more_than_its_user_has_left_is_stopped(hosted, monkeyp
     assert Worker(hosted).serve(drain=True)
     assert run.status.state == "cancelled"
     assert time.monotonic() - began < 15
+
+
+def test_a_visitor_s_run_of_bundled_models_finishes_without_any_account_on_the_hub(hosted, monkeypatch):
+    monkeypatch.setenv("PFD_HOME", str(hosted.root))
+    monkeypatch.chdir(REPOSITORY)
+    references = bundled_references()
+    run = launch(hosted, a_config(teacher=references.teacher, student=references.student_memorizes, num_noises=8), ANN)
+    assert Worker(hosted).serve(drain=True)
+    assert run.status.state == "finished", run.status.message
+    assert ANN not in json.dumps(run.result)
 
 
 def test_the_child_of_a_visitor_s_run_gets_no_token_from_whatever_worker(tmp_path, monkeypatch):

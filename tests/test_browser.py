@@ -1,55 +1,17 @@
 """The dashboard in a real Chromium: the main path from an empty workspace to a shared link, each page first, phones, bad input."""
 
-import os
 import re
-from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
 import pytest
 from playwright.sync_api import expect
 
-from benchmarks.browser import DRAWN, chromium, chromium_path, serve
+from benchmarks.browser import serve
 from pfd_engine.bundled import bundled_references
 from pfd_engine.workspace import Workspace
-from tests.hub_server import FAMILIES, FEW_STEP
+from tests.browser_visits import RUN_SECONDS, Visitor, assert_sound, images, numbers, stop_workers, wait_for_result
 
 pytestmark = pytest.mark.browser
-PAGES = {
-    "Home": "",
-    "Evaluate": "evaluate",
-    "Distill": "distill",
-    "Sweep": "sweep",
-    "Runs": "runs",
-    "Result": "result",
-    "Checkpoints": "checkpoints",
-    "Methods": "methods",
-    "Shared results": "shared",
-    "Explore": "explore",
-}
-RUN_SECONDS = 120
-# Streamlit looks for itself below each page's path first; that is its own noise.
-PROBES = re.compile(r"/_stcore/(health|host-config)$")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if chromium_path() is None:
-        reason = "no Chromium is installed here: apt-get install chromium"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
-    with chromium() as started:
-        yield started
-
-
-def stop_workers(home: Path) -> None:
-    """End the worker that the app of this workspace started, and no other."""
-    for process in psutil.process_iter():
-        try:
-            if "worker" in process.cmdline() and process.environ().get("PFD_HOME") == str(home):
-                process.terminate()
-                process.wait(20)
-        except psutil.Error:
-            continue
 
 
 @pytest.fixture(scope="module")
@@ -60,66 +22,6 @@ def app(tmp_path_factory):
     with serve(environment=environment, log=root / "server.log") as address:
         yield address, Workspace(root / "home"), root / "server.log"
     stop_workers(root / "home")
-
-
-class Visitor:
-    """A browser tab that collects what goes wrong while it is used."""
-
-    def __init__(self, browser, width=1440, scheme="light"):
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(30_000)
-        self.problems = []
-        self.page.on("pageerror", lambda error: self.problems.append(f"script error: {error}"))
-        self.page.on("console", self._console)
-        self.page.on("response", lambda r: r.status >= 400 and not PROBES.search(r.url) and self.problems.append(f"{r.status} {r.url}"))
-        self.page.on("request", self._request)
-
-    def _console(self, message):
-        if message.type == "error" and not (PROBES.search(message.location.get("url", "")) and "404" in message.text):
-            self.problems.append(f"console: {message.text}")
-
-    def _request(self, request):
-        if not re.match(r"(http|ws)://127\.0\.0\.1[:/]|data:|blob:", request.url):
-            self.problems.append(f"fetched from elsewhere: {request.url}")
-
-    def open(self, url):
-        self.page.goto(url)
-        self.page.wait_for_selector("h1")
-        self.settle()
-        return self.page
-
-    def settle(self):
-        self.page.wait_for_selector(DRAWN, state="attached")
-        return self.page
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        self.context.close()
-        if error is None:
-            assert self.problems == []
-
-
-def assert_sound(page):
-    text = page.inner_text("[data-testid=stApp]")
-    assert "Traceback" not in text
-    assert "could not be drawn" not in text
-    assert page.locator("[data-testid=stException]").count() == 0
-
-
-def wait_for_result(page, plots=2):
-    page.wait_for_selector("text=Where this comes from", timeout=RUN_SECONDS * 1000)
-    page.wait_for_function(f"document.querySelectorAll('.js-plotly-plot:has(.main-svg)').length === {plots}")
-
-
-def images(page):
-    return page.evaluate("[...document.querySelectorAll('.wall-cell img')].map(i => [i.complete && i.naturalWidth > 0, i.src])")
-
-
-def numbers(page):
-    return page.locator("dl.numbers").inner_text()
 
 
 def test_main_path_from_an_empty_workspace_to_a_shared_link(browser, app):
@@ -266,46 +168,6 @@ def test_bad_input_is_explained_just_below_its_field(browser, app, field, value,
     assert sorted(workspace.runs.iterdir()) == before
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_each_page_is_sound_as_the_first_url_of_a_fresh_server(browser, tmp_path, name):
-    log = tmp_path / "server.log"
-    with serve(environment={"PFD_HOME": str(tmp_path / "home")}, log=log) as address, Visitor(browser) as visitor:
-        page = visitor.open(f"{address}/{PAGES[name]}")
-        assert_sound(page)
-        sidebar = page.get_by_test_id("stSidebar").inner_text()
-        assert all(label in sidebar for label in PAGES)
-        assert page.title().endswith("Probability flow distance")
-        assert page.locator("[data-testid=stSidebarNav]").count() == 0
-    assert "Traceback" not in log.read_text()
-
-
-def test_the_demo_offers_nothing_to_launch_on_any_page(browser, tmp_path):
-    with serve(environment={"PFD_HOME": str(tmp_path / "home"), "PFD_MODE": "demo"}) as address:
-        for path in PAGES.values():
-            with Visitor(browser) as visitor:
-                page = visitor.open(f"{address}/{path}")
-                assert_sound(page)
-                assert page.get_by_role("button", name="Launch").count() == 0
-    assert not (tmp_path / "home").exists()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_scrolls_sideways_on_a_phone(browser, app, scheme):
-    address, workspace, _ = app
-    run = sorted(folder.name for folder in workspace.runs.iterdir() if (folder / "events.jsonl").exists())[0]
-    references = bundled_references()
-    paths = [*PAGES.values(), f"result?run={run}", f"checkpoints?reference={references.teacher}"]
-    paths.append(f"evaluate?teacher={references.teacher}&student={references.student_memorizes}")
-    paths.append(f"distill?teacher={references.teacher}&objective=consistency&size=unet-192&flips=true")
-    with Visitor(browser, width=390, scheme=scheme) as visitor:
-        for path in paths:
-            page = visitor.open(f"{address}/{path}")
-            if "run=" in path:
-                wait_for_result(page)
-            widths = page.evaluate("[document.documentElement.scrollWidth, document.querySelector('[data-testid=stMain]').scrollWidth]")
-            assert max(widths) <= 390, path
-
-
 def test_a_student_is_distilled_from_the_form_to_its_wall_and_measured_again(browser, app):
     address, _, log = app
     with Visitor(browser) as visitor:
@@ -333,35 +195,3 @@ def test_a_student_is_distilled_from_the_form_to_its_wall_and_measured_again(bro
         page.wait_for_function("[...document.querySelectorAll('input')].some(field => field.value.endsWith('/student'))")
         assert_sound(page)
     assert "Traceback" not in log.read_text()
-
-
-@pytest.fixture(scope="module")
-def hub_app(hub, tmp_path_factory):
-    """A server that reads the Hub on loopback."""
-    root = tmp_path_factory.mktemp("hub-app")
-    environment = {"PFD_HOME": str(root / "home"), "HF_HOME": str(root / "hub"), "HF_ENDPOINT": hub.endpoint}
-    with ExitStack() as stack:
-        stack.callback(stop_workers, root / "home")
-        yield stack.enter_context(serve(environment=environment)), hub
-
-
-@pytest.mark.hub
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_runs_from_the_form_to_a_wall_of_pairs(browser, hub_app, family):
-    address, hub = hub_app
-    with Visitor(browser) as visitor:
-        query = f"teacher={hub.reference('own')}&student={hub.reference(family)}&num_noises=24&steps=6"
-        page = visitor.open(f"{address}/evaluate?{query}")
-        page.wait_for_selector("text=Together")
-        page.get_by_role("button", name="Launch").click()
-        page.wait_for_url("**/result?run=*")
-        wait_for_result(page)
-        assert_sound(page)
-        drawn = images(page)
-        assert len(drawn) >= 2 * 24
-        assert all(complete for complete, _ in drawn)
-        provenance = page.locator("dl.facts").inner_text()
-        assert hub.reference(family) in provenance
-        assert re.search(r"Student revision\s+[0-9a-f]{40}", provenance)
-        if family in FEW_STEP:
-            assert "of its own" in provenance

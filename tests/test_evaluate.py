@@ -112,7 +112,7 @@ def test_solver_error_beyond_the_interval_is_said(workspace):
 def test_wall_shows_nearest_median_and_farthest_pairs_in_order(workspace):
     events = evaluate(workspace)
     pairs = of_type(events, "pair")
-    assert [pair["group"] for pair in pairs] == ["nearest"] * 8 + ["median"] * 8 + ["farthest"] * 8
+    assert [pair["group"] for pair in pairs] == ["nearest"] * 8 + ["median"] * 8 + ["farthest"] * 8 + ["first"] * 16
     distances = np.sqrt(np.concatenate([e["values"] for e in of_type(events, "distances") if e["metric"] == "PFD"]))
     assert [pair["distance"] for pair in pairs] == [np.sort(distances)[pair["rank"]] for pair in pairs]
     assert all(distances[pair["seed"]] == pair["distance"] for pair in pairs)
@@ -120,8 +120,22 @@ def test_wall_shows_nearest_median_and_farthest_pairs_in_order(workspace):
     assert (picture.size, picture.mode) == ((8, 8), "L")
     memorized = [pair for pair in pairs if pair["student_png"] == pair["nearest_png"]]
     assert pairs[0]["nearest_png"] is not None
-    assert len({pair["seed"] for pair in pairs}) == 24
+    assert len({pair["seed"] for pair in pairs[:24]}) == 24
     assert len(memorized) < 24
+
+
+def test_the_first_noises_are_kept_for_every_student_with_the_empirical_maps_images(workspace):
+    events = evaluate(workspace)
+    first = [pair for pair in of_type(events, "pair") if pair["group"] == "first"]
+    distances = np.sqrt(np.concatenate([e["values"] for e in of_type(events, "distances") if e["metric"] == "PFD"]))
+    assert [pair["seed"] for pair in first] == list(range(16))
+    assert [pair["distance"] for pair in first] == distances[:16].tolist()
+    assert [pair["rank"] for pair in first] == [int((distances < distances[seed]).sum()) for seed in range(16)]
+    other = [pair for pair in of_type(evaluate(workspace, student=REFERENCES.student_generalizes), "pair") if pair["group"] == "first"]
+    assert [pair["teacher_png"] for pair in first] == [pair["teacher_png"] for pair in other]
+    copies = sum(pair["empirical_png"] == pair["nearest_png"] for pair in first)
+    assert copies > 8, "the empirical map ends at training images, and this student is near them"
+    assert all(pair["empirical_png"] is None for pair in of_type(events, "pair") if pair["group"] != "first")
 
 
 def test_a_training_set_that_only_the_student_names_is_no_obstacle(workspace, tmp_path):

@@ -29,6 +29,7 @@ PAGES = {
     "Checkpoints": "pages/checkpoints.py",
     "Sweep": "pages/sweep.py",
     "Methods": "pages/methods.py",
+    "Compare": "pages/compare.py",
 }
 TIMEOUT = 30
 
@@ -159,7 +160,7 @@ def test_result_gives_verdict_numbers_wall_provenance_and_command(measured_home)
         assert part in shown, part
     assert shown.count("data:image/png;base64,") == 3 * 24
     assert len(app.get("plotly_chart")) == 2
-    assert len(app.get("download_button")) == 1
+    assert len(app.get("download_button")) == 2
 
 
 def test_result_downloads_exactly_the_distances_that_were_measured(measured_home):
@@ -341,6 +342,7 @@ def test_an_unexpected_error_is_one_sentence_and_its_details_are_logged(page, mo
         "Checkpoints": "pages.common.models.bundled_choices",
         "Sweep": "pages.common.fields.Form.read",
         "Methods": "pfd_engine.gaussian_example.measure",
+        "Compare": "pfd_engine.wall_queries.students_with_images",
     }
     monkeypatch.setattr(targets[page], fail)
     app = visit(page, run="x")

@@ -180,7 +180,7 @@ def test_the_publish_form_publishes_and_never_shows_the_token(home: Workspace, m
         assert "the token may not write to acme/results" in text_of(app)
 
 
-@pytest.mark.parametrize("mode", ["demo", "host"])
+@pytest.mark.parametrize("mode", ["demo", "hosted"])
 def test_a_server_for_others_neither_pulls_nor_publishes(home: Workspace, bundle: Path, monkeypatch, mode: str) -> None:
     monkeypatch.setenv("PFD_MODE", mode)
     monkeypatch.setenv("HF_TOKEN", TOKEN)

@@ -119,6 +119,17 @@ def test_neither_a_path_of_this_machine_nor_a_token_leaves_it(say: Say, mine: Wo
     assert b"weights.bin" in everything
 
 
+def test_the_card_says_what_the_number_of_a_student_without_the_coupling_means(say: Say, mine: Workspace, tmp_path: Path) -> None:
+    run = finished_run(mine)
+    with EventLog(run.events_path) as log:
+        told = {"student": {"reference": "someone/student"}, "coupling_note": "it measures coupling and distribution together"}
+        log.append({"type": "result", "result": told}, durable=False)
+    assert say("publish", "--run", run.id, "--output", str(tmp_path / "bundle")).returncode == 0
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "1.5 (1.3 to 1.7) †" in card
+    assert "† it measures coupling and distribution together." in card
+
+
 def test_a_run_of_a_training_set_elsewhere_is_refused_by_name(say: Say, mine: Workspace, tmp_path: Path) -> None:
     run = finished_run(mine, a_config(training_set="/data/lab/set"))
     refused(say("publish", "--run", run.id, "--output", str(tmp_path / "bundle")), "the training set of run")
@@ -173,6 +184,21 @@ def test_what_was_published_is_pulled_with_the_same_numbers(say: Say, mine: Work
     assert say("pull", "--remove", source).returncode == 0
     assert rows(theirs, "measurements", source) == []
     refused(say("pull", "--remove", source), "nothing was pulled from")
+
+
+@pytest.mark.hub
+def test_what_is_published_no_more_leaves_nothing_in_the_repository(say: Say, mine: Workspace) -> None:
+    first, second = finished_run(mine), finished_run(mine, a_config(num_noises=64))
+    sweep = finished_sweep(mine, "bias-variance")
+    with HubWriteStub({}, name="acme/results", kind="datasets", token=TOKEN) as hub:
+        assert say("publish", "acme/results", "--run", first.id, "--run", sweep.id, endpoint=hub.endpoint).returncode == 0
+        assert {f"walls/{first.id}.png", "figures.html"} <= hub.files.keys()
+        hub.files["notes.md"] = b"of its owner"
+        answer = say("publish", "acme/results", "--run", second.id, endpoint=hub.endpoint)
+        assert answer.returncode == 0, answer.stderr
+        kept = {"README.md", "provenance.json", "notes.md", f"walls/{second.id}.png", *(f"{name}.parquet" for name in TABLES)}
+        assert hub.files.keys() == kept
+        assert not any(first.id.encode() in content for content in hub.files.values())
 
 
 @pytest.mark.hub

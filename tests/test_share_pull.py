@@ -121,6 +121,7 @@ WRONG_ROWS = {
     "failures that are no texts": ("runs", first(result='{"failed": {"a": [1]}}'), "a value is wrong"),
     "a run that did not finish": ("runs", first(state="running"), "not finished"),
     "no image": ("pairs", first(teacher_png=b"GIF89a"), "an image cannot be read"),
+    "no image of the empirical map": ("pairs", first(empirical_png=b"GIF89a"), "an image cannot be read"),
     "half an image": ("pairs", lambda rows: rows[0].update(teacher_png=rows[0]["teacher_png"][:40]), "an image"),
 }  # fmt: skip
 
@@ -375,3 +376,36 @@ def test_a_reference_that_names_nothing_is_one_sentence(mine: Workspace, referen
     with pytest.raises(InputError) as caught:
         pull(mine, reference)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_snapshot_for_others_leaves_out_what_was_pulled_unless_it_is_named(mine: Workspace, bundle: Path) -> None:
+    from pfd_engine.site.export import build
+
+    pull(mine, str(bundle))
+    finished_run(mine, a_config(num_noises=64))
+    theirs = [row["run_id"] for row in pq.read_table(bundle / "runs.parquet").to_pylist()]
+    with Store(mine, None) as store:
+        store.ingest()
+        assert not any(run_id in repr(build(store, None)) for run_id in theirs)
+        named = repr(build(store, theirs))
+    assert all(run_id in named for run_id in theirs)
+    assert "from folder:bundle" in named
+
+
+def test_no_mean_is_of_ones_own_numbers_and_those_of_others_unasked(mine: Workspace, bundle: Path) -> None:
+    from pfd_engine import explore_queries as queries
+
+    finished_run(mine, a_config(num_noises=64))
+    change(bundle, "measurements", lambda rows: [row.update(value=99.0, stderr=None, ci_low=None, ci_high=None) for row in rows] and None)
+    pull(mine, str(bundle))
+    with Store(mine, None) as store:
+        store.ingest()
+
+        def means(selection: queries.Selection) -> list[float]:
+            query = queries.groups_query(selection, queries.Grouping(("teacher",)))
+            return queries.groups_page(store, query, ("teacher",), 1, 10)["mean"].tolist()
+
+        pfd = ("metric", ("PFD",))
+        assert means(queries.Selection((pfd,))) == [1.5]
+        assert means(queries.Selection((pfd, ("source", ("folder:bundle",))))) == [99.0]
+        assert set(queries.facets(store)["source"]) == {"workspace", "folder:bundle"}

@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 
 import pytest
 
-from benchmarks.browser import chromium, chromium_path
 from pfd_engine.cli import main
 from pfd_engine.errors import RunError
 from pfd_engine.site.blocks import Figure, Prose
@@ -181,15 +180,6 @@ def test_a_failed_write_leaves_the_earlier_snapshot(site, measured, tmp_path, mo
             export_site(store, tmp_path / "site", [measured[1]["bias-variance"]])
     assert (tmp_path / "site" / "mark").read_text() == "earlier"
     assert [path.name for path in tmp_path.iterdir()] == ["site"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if chromium_path() is None:
-        reason = "no Chromium is installed here: apt-get install chromium"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
-    with chromium() as started:
-        yield started
 
 
 @pytest.mark.browser

@@ -19,7 +19,7 @@ from pfd_engine.errors import InputError
 from pfd_engine.publish import publish
 from pfd_engine.run_events import EventLog
 from pfd_engine.runs import Run, claim_new_run
-from pfd_engine.store import OwnedElsewhere, Store, migrate, read_results
+from pfd_engine.store import OwnedElsewhere, Store, TooLarge, migrate, read_results
 from pfd_engine.store_ingest import upsert
 from pfd_engine.store_schema import MEASUREMENTS, MIGRATIONS, NOISE_DISTANCES
 from pfd_engine.workspace import REPOSITORY, Workspace
@@ -284,6 +284,28 @@ def test_a_database_of_the_first_version_gains_the_columns_of_students(monkeypat
     connection.close()
 
 
+def test_published_results_of_the_second_version_are_read_as_they_are(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "published.duckdb"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pfd_engine.store.MIGRATIONS", MIGRATIONS[:2])
+        connection = duckdb.connect(":memory:")
+        connection.execute("attach ? as published", [str(path)])
+        migrate(connection, "published")
+        names = "key, run_id, source"
+        connection.execute(f"insert into published.runs ({names}) values ('k', 'r', 'published')")
+        connection.execute(
+            f"insert into published.pairs ({names}, \"group\", rank, seed, distance) values ('k', 'r', 'published', 'median', 1, 2, 3)"
+        )
+        connection.close()
+    before = path.read_bytes()
+    run = finished_run(workspace)
+    with Store(workspace, path) as store:
+        store.ingest()
+        assert [(row["seed"], row["empirical_png"]) for row in queries.pairs(store, "r")] == [(2, None)]
+        assert [row["seed"] for row in queries.pairs(store, run.id)] == [3]
+    assert path.read_bytes() == before
+
+
 def test_a_failed_migration_changes_nothing(workspace: Workspace) -> None:
     connection = duckdb.connect(":memory:")
     connection.execute("attach ':memory:' as w")
@@ -391,3 +413,12 @@ def test_memory_is_bounded_and_what_does_not_fit_goes_to_a_folder_of_its_own(wor
     assert settings["memory_limit"].startswith("190.")  # MiB
     assert not Path(settings["temp_directory"]).exists()
     assert REPOSITORY not in Path(settings["temp_directory"]).parents
+
+
+def test_a_question_too_large_for_the_memory_is_refused_in_one_sentence_and_the_store_goes_on(workspace: Workspace) -> None:
+    finished_run(workspace)
+    with Store(workspace, None) as store:
+        store.ingest()
+        with pytest.raises(TooLarge, match="filter further"):
+            store.rows("select length(list(x)::varchar) as n from (select repeat('a', 1000) as x from range(1000000))")
+        assert count(store, "runs") == 1

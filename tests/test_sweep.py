@@ -110,6 +110,9 @@ def test_a_scaling_sweep_has_a_row_for_every_number_of_every_student(teacher: st
     assert len({row["content_hash"] for row in sets}) == 6
     assert len(rows_of(workspace, "select * from noise_distances")) == 2 * 12
     assert {row["student"] for row in rows_of(workspace, "select distinct student from pairs")} == {s.name for s in made.students()}
+    first = rows_of(workspace, "select * from pairs where \"group\" = 'first'")
+    assert {(row["student"], row["seed"]) for row in first} == {(s.name, seed) for s in made.students() for seed in range(8)}
+    assert all(row["empirical_png"] == row["nearest_png"] for row in first if " N=1 " in row["student"])
     assert not list((run.path / "checkpoints").iterdir())
 
 

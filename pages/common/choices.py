@@ -149,6 +149,24 @@ class Choices:
         self._write(name, f"{chosen:g}", f"{default:g}")
         return chosen
 
+    def span(self, name: str, label: str, values: Sequence[int], **more: Any) -> tuple[int, int]:
+        """Draw a slider with two ends over sorted `values` (two at least) and return the ends; the address says `low-high`."""
+        key, whole = self._open(name), (values[0], values[-1])
+        if key not in st.session_state:
+            asked = st.query_params.get(name)
+            low, _, high = (asked or "").partition("-")
+            ends = {str(value): value for value in values}
+            found = (ends.get(low, whole[0]), ends.get(high, whole[1]))
+            if asked is not None and (low not in ends or high not in ends or found[0] > found[1]):
+                self._note(f"The link asks for {name} {asked[:40]!r}, which is no range of {whole[0]:,} to {whole[1]:,}: all is shown.")
+                found = whole
+            st.session_state[key] = found
+        elif not (isinstance(held := st.session_state[key], (tuple, list)) and len(held) == 2 and set(held) <= set(values)):
+            st.session_state[key] = whole
+        low_end, high_end = st.select_slider(label, list(values), key=key, format_func=lambda value: f"{value:,}", **more)
+        self._write(name, f"{low_end}-{high_end}", f"{whole[0]}-{whole[1]}")
+        return int(low_end), int(high_end)
+
     def kept(self, name: str, default: str, allowed: Callable[[str], bool]) -> str:
         """Return what the address holds of something that has no widget, `default` where it holds nothing that is allowed."""
         self._known.add(name)

@@ -26,7 +26,7 @@ def evaluations(result: Result) -> None:
     asked = found[0]
     found.sort(key=lambda row: as_float(row.get("student_steps")) or 0.0)
     counts = [str(row.get("student_steps")) for row in found]
-    st.subheader(f"At {', '.join(counts[:-1])} and {counts[-1]} steps of its own")
+    st.header(f"At {', '.join(counts[:-1])} and {counts[-1]} steps of its own")
     st.caption("The same teacher and noises throughout. All else on this page is about the highlighted row.")
     linked = any(_link(result, row) for row in found)
     head = "<th>Student steps</th><th>PFD to the teacher</th><th>E_mem</th><th>Memorization ratio</th>" + ("<th></th>" if linked else "")
@@ -63,7 +63,7 @@ def training(result: Result) -> None:
     from pages.common.data import training_curve
     from pfd_engine import figures
 
-    st.subheader("How it was trained")
+    st.header("How it was trained")
     curves = training_curve(result.summary.run_id)
     loss = curves[curves["metric"] == "train_loss"] if len(curves) else curves
     left, right = st.columns([3, 2], gap="medium") if len(loss) else (None, st.container())
@@ -105,7 +105,7 @@ def next_steps(result: Result) -> None:
     link = _link(result, {"student": student, "student_steps": result.details.get("student_steps")})
     if not link:
         return
-    st.subheader("Use the student")
+    st.header("Use the student")
     st.html(f'<a class="open-result" href="{escape(link)}">Evaluate it again</a>, with other noises, another solver or another descriptor.')
     st.caption("Put it on the Hub, with a card that states these numbers")
     st.code(f"python -m pfd_engine push {student} owner/name", language="bash", wrap_lines=True)

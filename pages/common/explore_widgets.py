@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from html import escape
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlencode
 
 import streamlit as st
 
 from pages.common import words
 from pages.common.choices import Choices
 from pages.common.explore_data import PAGE_ROWS
+from pages.common.layout import COMPARE
 from pfd_engine.explore_queries import FILTERS, Selection
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ NAMES = {
 }  # fmt: skip
 DISTANCES, SQUARES = ("PFD", "E_gen", "E_mem", "E_emp"), ("E_gen2", "bias2", "variance")
 ALL = "all"
-MOST_COMPARED = 12
+MOST_COMPARED = 6
 NARROWING = (*(name for name in FILTERS if name != "metric"), "student", "n_from", "n_to")
 
 
@@ -130,7 +129,7 @@ def chosen_students(choices: Choices, offered: Mapping[str, str], known: Mapping
     from pages.common.finding_widgets import draw_wall
     from pages.common.findings import PAGES, TITLES
 
-    st.subheader("Chosen students")
+    st.header("Chosen students")
     options = {item: label_of(item) for item in known} | dict(offered)
     chosen = choices.pick_many(
         "item", "Students to look at and to compare", options, placeholder="Select rows above, or choose here", max_selections=MOST_COMPARED
@@ -138,8 +137,7 @@ def chosen_students(choices: Choices, offered: Mapping[str, str], known: Mapping
     if not chosen:
         return
     if len(chosen) > 1:
-        link = f"compare?{urlencode([('item', item) for item in chosen])}"
-        st.html(f'<a class="open-result" target="_self" href="{escape(link)}">Compare the {len(chosen)} students, noise by noise</a>')
+        st.page_link(COMPARE, label=f"Compare the {len(chosen)} students, noise by noise", query_params=[("item", item) for item in chosen])
         seen = choices.pick("wall", "Images of", {item: options[item] for item in chosen}, chosen[0]) or chosen[0]
     else:
         seen = chosen[0]

@@ -11,7 +11,7 @@ import streamlit as st
 from pages.common import words
 from pages.common.choices import Choices
 from pages.common.findings import PAGES, TITLES, Sweep, find_sweep, sweeps
-from pages.common.layout import RESULT, is_demo
+from pages.common.layout import COMPARE, RESULT, is_demo
 from pfd_engine.finding_tables import shared_line, students_table
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def choose_sweep(choices: Choices, experiment: str) -> Sweep | None:
             else f"No {TITLES[experiment].lower()} sweep has been measured in this workspace yet."
         )
         st.caption("On your own machine, this command trains and measures the students; the page fills while it runs.")
-        st.code(f"python -m pfd_engine {COMMANDS[experiment]}", language="bash")
+        st.code(f"python -m pfd_engine {COMMANDS[experiment]}", language="bash", wrap_lines=True)
         return None
     by_id = {sweep.run_id: sweep for sweep in found}
     labels = {sweep.run_id: _label(sweep) for sweep in found}
@@ -81,8 +81,10 @@ def under_plot(facts: Mapping[str, Any], *more: str) -> None:
     st.caption(words.markdown(shared_line(facts, *more)))
 
 
-def plot(figure: go.Figure, key: str, alt: str, on_point: Callable[[list[Any]], None]) -> None:
-    """Draw a figure; `on_point` is called with the `customdata` of a point that the visitor selects."""
+def plot(
+    figure: go.Figure, key: str, alt: str, on_point: Callable[[list[Any]], None], hint: str = "Select a point to see its images below."
+) -> None:
+    """Draw a figure; `on_point` is called with the `customdata` of a point that the visitor selects, which `hint` tells."""
     from pfd_engine.figures import CONFIG
 
     def selected() -> None:
@@ -92,14 +94,18 @@ def plot(figure: go.Figure, key: str, alt: str, on_point: Callable[[list[Any]], 
             on_point([data[name] for name in sorted(data, key=int)] if isinstance(data, Mapping) else list(data))
 
     st.plotly_chart(figure, key=key, config=CONFIG, alt=alt, on_select=selected, selection_mode="points")
+    st.caption(hint)
 
 
-def csv(frame: pd.DataFrame, name: str) -> None:
-    """Offer exactly what a plot draws as CSV."""
-    st.download_button(
-        "Download what is plotted (CSV)", lambda: frame.to_csv(index=False).encode(), file_name=f"{name}.csv", mime="text/csv",
-        on_click="ignore", key=f"csv-{name}",
-    )  # fmt: skip
+def cite(experiment: str, facts: Mapping[str, Any], run_id: str | None = None) -> None:
+    """Draw how to report a finding."""
+    from pages.common.data import the_store
+    from pages.common.exports import citation
+    from pfd_engine import store_queries
+    from pfd_engine.citation import bibtex, methods_of_finding
+
+    run = (store_queries.run(the_store(), run_id) if run_id else None) or {}
+    citation(methods_of_finding(experiment, facts, run), bibtex(run))
 
 
 def student_of(choices: Choices, students: pd.DataFrame) -> Callable[[list[Any]], None]:
@@ -116,7 +122,7 @@ def student_of(choices: Choices, students: pd.DataFrame) -> Callable[[list[Any]]
 
 def student_wall(choices: Choices, run_id: str, students: pd.DataFrame) -> None:
     """Let the visitor choose a student, here or by a point of a plot, and draw its same-noise wall with a link to its run."""
-    st.subheader("The images behind a point")
+    st.header("The images behind a point")
     names = {name: words.student(name) for name in students["student"]}
     chosen = choices.pick(
         "student", "Student", names, None, index=None, placeholder="Select a point above, or choose a student here", width=420
@@ -134,6 +140,7 @@ def draw_wall(run_id: str, student: str | None) -> None:
         last = " The images are those of its last training step." if student else ""
         st.caption(f"Each column starts from one noise. Below it: the distance between teacher and student.{last}")
         st.html(f'<div class="wall-few">{drawn}</div>' if student else drawn)  # a sweep keeps few pairs of each student
+        st.page_link(COMPARE, label="Compare it with others", query_params={"item": f"{run_id}|{student}" if student else run_id})
     else:
         st.info("No images were kept here: this student has not finished, or its samples are not pictures of one or three channels.")
     st.page_link(RESULT, label="Open its run", query_params={"run": run_id})
@@ -152,7 +159,7 @@ def students(sweep: Sweep) -> None:
     table = students_table(sweep_measurements(the_store(), sweep.run_id))
     if not table.rows:
         return
-    st.subheader("Its students")
+    st.header("Its students")
     st.html(words.table(table.headings, table.rows[:MOST_ROWS]))
     more = f" {words.count(len(table.rows) - MOST_ROWS, 'row')} more: see what it found." if len(table.rows) > MOST_ROWS else ""
     st.caption(f"E_gen at the last training step: the mean over the student seeds with its 95 % interval over them.{more}")
@@ -183,7 +190,7 @@ def sweep_result(experiment: str, sweep: Sweep) -> None:
     ]
     if pulled := sweep.is_pulled and words.source(sweep.source):
         rows.insert(0, ("Source", pulled))
-    st.subheader("Where this comes from")
+    st.header("Where this comes from")
     st.html(words.facts(rows))
     if run.get("command"):
         st.caption("The same from the command line")

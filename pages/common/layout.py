@@ -40,8 +40,17 @@ SCALING, DYNAMICS, BIAS_VARIANCE, TRADE_OFFS = (
 METHODS = "pages/methods.py"
 SHARED = "pages/shared.py"
 EXPLORE = "pages/explore.py"
+COMPARE = "pages/compare.py"
+SQL = "pages/sql.py"
 NAVIGATION = {
-    "Results": ((HOME, "Home"), (RESULT, "Result"), (EXPLORE, "Explore"), (SHARED, "Shared results")),
+    "Results": (
+        (HOME, "Home"),
+        (RESULT, "Result"),
+        (EXPLORE, "Explore"),
+        (COMPARE, "Compare"),
+        (SQL, "SQL"),
+        (SHARED, "Shared results"),
+    ),
     "Findings": ((SCALING, "Scaling"), (DYNAMICS, "Training dynamics"), (BIAS_VARIANCE, "Bias-variance"), (TRADE_OFFS, "Trade-offs")),
     "Measure": ((EVALUATE, "Evaluate"), (DISTILL, "Distill"), (SWEEP, "Sweep"), (RUNS, "Runs")),
     "Models": ((CHECKPOINTS, "Checkpoints"),),

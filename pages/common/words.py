@@ -135,13 +135,13 @@ def numbers(items: list[tuple[str, str, str]]) -> str:
     return f'<dl class="numbers">{cards}</dl>'
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in HTML that scrolls sideways where it is too wide; all escaped."""
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, prose: bool = False) -> str:
+    """Return a table in HTML that scrolls sideways where it is too wide; all escaped. `prose`: its last column is text that wraps."""
     head = "".join(f'<th scope="col">{escape(heading)}</th>' if heading else "<td></td>" for heading in headings)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return scrolled(
-        f'<table class="plain"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>', f"Table of {', '.join(filter(None, headings))}"
-    )
+    kind = "plain prose" if prose else "plain"
+    label = f"Table of {', '.join(filter(None, headings))}"
+    return scrolled(f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>', label)
 
 
 def scrolled(table: str, label: str) -> str:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from pfd_engine.bundles.figures import Sweep
 from pfd_engine.bundles.format import FIGURES_FILE, TABLE_FILES, WALLS, Provenance
 
 MOST_NUMBERS, MOST_RUNS, MOST_WALLS = 60, 50, 12
 METRICS = ("PFD", "E_mem", "memorization_ratio")
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+class Sweep(NamedTuple):
+    """A sweep in a bundle: what it is called, and the sentence that its data show."""
+
+    experiment: str
+    name: str
+    finding: str
 
 
 def write_card(
@@ -25,7 +32,7 @@ def write_card(
         "Teacher and student start from the same noise; probability flow distance (PFD) is how far apart they end. A small PFD to the "
         "teacher means that the student generalizes, a small distance to its own training set (E_mem) that it memorizes.\n",
         _findings(sweeps, figures),
-        _numbers(tables["measurements"]),
+        _numbers(tables),
         "## Open it beside your own results\n",
         f"```bash\npython -m pfd_engine pull {where}\n```\n",
         "The app then shows these results with their source, never mixed with yours. The tables are ordinary Parquet files: "
@@ -58,10 +65,11 @@ def _findings(sweeps: Sequence[Sweep], figures: bool) -> str:
     return "## What the sweeps show\n\n" + "\n".join(lines) + "\n" + more
 
 
-def _numbers(measurements: Sequence[Mapping[str, Any]]) -> str:
-    """Return a row for each evaluation, with the numbers that it has."""
+def _numbers(tables: Rows) -> str:
+    """Return a row for each evaluation, with the numbers that it has, and what they mean where a student loses the coupling."""
+    uncoupled = _uncoupled(tables["runs"])
     found: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
-    for row in measurements:
+    for row in tables["measurements"]:
         if row["experiment"] == "evaluation" and row["band"] is None and row["metric"] in METRICS:
             key = tuple(row[name] for name in ("run_id", "student", "student_steps", "teacher", "num_noises", "descriptor"))
             found.setdefault(key, {})[row["metric"]] = row
@@ -71,10 +79,24 @@ def _numbers(measurements: Sequence[Mapping[str, Any]]) -> str:
     lines = ["## Numbers\n", "Intervals are 95 %, over noises.\n", _row(heads), _row(["---"] * len(heads))]
     for key in sorted(found, key=lambda key: [str(part or "") for part in key])[:MOST_NUMBERS]:
         _, student, steps, teacher, noises, descriptor = key
-        numbers = [_with_interval(found[key].get(metric)) for metric in METRICS]
+        mark = " †" if key[:3] in uncoupled else ""
+        numbers = [_with_interval(found[key].get(metric)) + (mark if metric != "memorization_ratio" else "") for metric in METRICS]
         lines.append(_row([_code(student), f"{steps or '-'}", _code(teacher), f"{noises or 0:,}", text(descriptor or "pixel"), *numbers]))
     more = f"\n{len(found) - MOST_NUMBERS:,} more are in `measurements.parquet`.\n" if len(found) > MOST_NUMBERS else ""
+    more += "".join(f"\n† {text(note)}.\n" for note in dict.fromkeys(uncoupled.values()))
     return "\n".join(lines) + "\n" + more
+
+
+def _uncoupled(runs: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, ...], str]:
+    """Return run, student and its own steps of each evaluation whose student does not keep the coupling, with the note on it."""
+    found = {}
+    for run in runs:
+        result = result_of(run)
+        main = {"student": (result.get("student") or {}).get("reference"), "student_steps": result.get("student_steps")}
+        for row in [{**result, **main}, *((result.get("distillation") or {}).get("evaluations") or [])]:
+            if row.get("coupling_note"):
+                found[run["run_id"], row.get("student"), row.get("student_steps")] = str(row["coupling_note"])
+    return found
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -100,7 +122,7 @@ def _models(tables: Rows) -> str:
 
 
 def _commands(runs: Sequence[Mapping[str, Any]]) -> str:
-    commands = [row["command"] for row in runs if row["command"]][:MOST_RUNS]
+    commands = list(dict.fromkeys(row["command"] for row in runs if row["command"]))[:MOST_RUNS]
     fence = "````"  # no command of ours holds four backticks, and shlex quotes those of others
     return f"## Measure it again\n\n{fence}bash\n" + "\n".join(" ".join(c.split()) for c in commands) + f"\n{fence}\n" if commands else ""
 

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 MAX_PIXELS = 2**20
-COLUMNS = ("teacher_png", "student_png", "nearest_png")
+COLUMNS = ("teacher_png", "student_png", "nearest_png", "empirical_png")
 PER_ROW, GAP = 24, 2
 
 
@@ -45,12 +45,13 @@ def wall_png(pairs: Sequence[Mapping[str, Any]]) -> bytes | None:
 
     At most 24 pairs, spread evenly over the ranks; small images are enlarged by whole numbers, pixel by pixel. None without images.
     """
-    found = sorted((pair for pair in pairs if pair["teacher_png"] and pair["student_png"]), key=lambda pair: (pair["rank"], pair["seed"]))
+    whole = (pair for pair in pairs if pair["teacher_png"] and pair["student_png"] and pair["group"] != "first")
+    found = sorted(whole, key=lambda pair: (pair["rank"], pair["seed"]))
     if len(found) > PER_ROW:
         found = [found[round(i * (len(found) - 1) / (PER_ROW - 1))] for i in range(PER_ROW)]
     if not found:
         return None
-    columns = [[decoded(pair[name]) if pair[name] else None for name in COLUMNS] for pair in found]
+    columns = [[decoded(pair[name]) if pair[name] else None for name in COLUMNS[:3]] for pair in found]
     side = max(max(image.size) for column in columns for image in column if image is not None)
     scale = max(1, 64 // side)
     step, rows = side * scale + GAP, 3 if any(column[2] is not None for column in columns) else 2

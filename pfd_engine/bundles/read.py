@@ -111,7 +111,8 @@ def _tables_rows(path: Path, table: Table, provenance: Provenance, run_ids: set[
             raise Refused(f"is not complete: it has no {path.name}")
         return
     try:
-        with pq.ParquetFile(path, pre_buffer=False, thrift_string_size_limit=2**24, thrift_container_size_limit=2**20) as file:
+        limits = {"thrift_string_size_limit": 2**24, "thrift_container_size_limit": 2**20}
+        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True, **limits) as file:
             _check_file(file, table, expected, provenance.schema_version)
             for batch in file.iter_batches(batch_size=ROWS_AT_A_TIME.get(name, 4096), use_threads=False):
                 found += batch.num_rows

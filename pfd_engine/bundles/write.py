@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pfd_engine import __version__
-from pfd_engine.bundles.card import result_of, write_card
-from pfd_engine.bundles.figures import Sweep, figures_page
+from pfd_engine.bundles.card import Sweep, result_of, write_card
+from pfd_engine.bundles.figures import figures_page
 from pfd_engine.bundles.format import (
     CARD_FILE,
     FIGURES_FILE,
@@ -89,7 +89,7 @@ def _fill(store: Store, tables: Rows, folder: Path, repository: str | None, lice
         _write_table(name, rows, folder / TABLE_FILES[name])
     done(2)
     sweeps = [found for run in tables["runs"] if (found := _sweep(run)) is not None]
-    page = figures_page(store, sweeps)
+    page = figures_page(store, [run["run_id"] for run in tables["runs"]])
     if page is not None:
         (folder / FIGURES_FILE).write_text(page, encoding="utf-8")
     provenance = _provenance(tables, license_name)
@@ -102,7 +102,7 @@ def _fill(store: Store, tables: Rows, folder: Path, repository: str | None, lice
 def _write_table(name: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     table = TABLES[name]
     schema, many = arrow_schema(table), ROWS_A_GROUP.get(name, 20_000)
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for start in range(0, max(len(rows), 1), many):
             typed = [table.row(row) for row in rows[start : start + many]]
             writer.write_table(pa.Table.from_pylist([{k: row[k] for k in table.columns} for row in typed], schema=schema))
@@ -129,7 +129,7 @@ def _sweep(run: Mapping[str, Any]) -> Sweep | None:
     if run["kind"] != "sweep" or not result.get("experiment"):
         return None
     experiment = str(result["experiment"])
-    return Sweep(run["run_id"], experiment, str(result.get("name") or experiment), str(result.get("finding") or ""))
+    return Sweep(experiment, str(result.get("name") or experiment), str(result.get("finding") or ""))
 
 
 def _provenance(tables: Rows, license_name: str) -> Provenance:

@@ -26,6 +26,7 @@ from pfd_engine.training_sets import draw_samples
 LOSS_SAMPLES = 1024
 BASIS_SAMPLES = 2048
 LOSS_SEED = HELD_OUT_SEEDS.stop - 1
+SHOWN = 8
 
 
 @dataclass
@@ -48,19 +49,26 @@ class Measured:
 class Ruler:
     """Measures students of one teacher over the noises `[seed, seed + num_noises)`, with everything shared computed once.
 
-    `sets` are the students' training sets in order. The empirical maps use the teacher map's solver, steps and sigma range.
+    `sets` are the students' training sets in order. The empirical maps use the teacher map's solver, steps and sigma range; of their
+    images the first ones are kept, for the wall.
     """
 
     def __init__(
         self, teacher: SolverMap, sets: Sequence[Tensor], psi: Descriptor, noises: range, end_points: EndPoints, *, with_bands: bool
     ) -> None:
         assert teacher.shape is not None
+        self.empirical: list[list[Tensor]] = []
+        self.empirical_images: list[Tensor] = []
         self.teacher, self.psi, self.shape = teacher, psi, teacher.shape
         self.sets = list(sets)
         self.blocks = list(seed_blocks(noises.start, noises.stop, self.shape))
         self.images = [drain(end_points(teacher, block, self.shape)) for block in self.blocks]
         self.features = [self._features(images) for images in self.images]
-        self.empirical = [[self._features(drain(end_points(self._empirical(s), b, self.shape))) for b in self.blocks] for s in self.sets]
+        for samples in self.sets:
+            blocks = (drain(end_points(self._empirical(samples), block, self.shape)) for block in self.blocks)
+            first = next(blocks)
+            self.empirical_images.append(first[:SHOWN].cpu())
+            self.empirical.append([self._features(first), *(self._features(images) for images in blocks)])
         held_out = drain(draw_samples(teacher, _held_out(BASIS_SAMPLES), self.shape, end_points))
         self.held_out = held_out[:LOSS_SAMPLES]
         self.basis = principal_components(held_out) if with_bands and psi.name == "pixel" else None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pfd_engine.decomposition import BiasVariance
 from pfd_engine.distill.setup import relative_reference
-from pfd_engine.experiments.measure import Measured
+from pfd_engine.experiments.measure import SHOWN, Measured
 from pfd_engine.experiments.spec import Student, SweepConfig
 from pfd_engine.image_pairs import pairs_as_events
 from pfd_engine.intervals import CONFIDENCE, Interval, proportion_interval
@@ -79,10 +79,13 @@ class Rows:
             if metric == "E_gen" or step == self.config.steps:
                 yield self._distances(student, step, metric, measured.tallies[metric].distances)
 
-    def pairs(self, student: Student, measured: Measured, teacher: Tensor, samples: Tensor, step: int) -> Iterator[Event]:
-        """Yield a few same-noise pairs of a student's end points."""
+    def pairs(
+        self, student: Student, measured: Measured, teacher: Tensor, empirical: Tensor, samples: Tensor, step: int
+    ) -> Iterator[Event]:
+        """Yield a few same-noise pairs of a student's end points, those of the first noises with the empirical map's."""
         tally = measured.tallies["E_gen"]
-        events = pairs_as_events(tally.distances, tally.seeds, teacher, torch.cat(measured.images), samples, PAIRS_PER_GROUP)
+        images = torch.cat(measured.images)
+        events = pairs_as_events(tally.distances, tally.seeds, teacher, images, empirical, samples, PAIRS_PER_GROUP, SHOWN)
         for event in events:
             yield event | {"student": student.name, "step": step}
 

@@ -186,7 +186,8 @@ def _endings(rows: Rows, ruler: Ruler, about: Group, cohort: StudentGroup | OneB
     events: list[Event] = []
     sound = [index for index in range(len(measured)) if index not in cohort.diverged]
     for index in sound:
-        events += rows.pairs(about.students[index], measured[index], torch.cat(ruler.images), ruler.sets[index], rows.config.steps)
+        empirical, samples = ruler.empirical_images[index], ruler.sets[index]
+        events += rows.pairs(about.students[index], measured[index], torch.cat(ruler.images), empirical, samples, rows.config.steps)
     if rows.config.experiment == "bias-variance" and len(sound) > 1:
         maps = np.stack([torch.cat(measured[index].features).numpy() for index in sound])
         events += rows.decomposition(about.students[0], bias_variance(torch.cat(ruler.features).numpy(), maps), len(sound))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from pfd_engine.figures.style import COLORS, NEUTRAL, band, count, finish, log_ticks, rounded, sequence
+from pfd_engine.figures.style import COLORS, NEUTRAL, band, count, finish, log_ticks, rounded, sequence, symbols
 from pfd_engine.figures.trade_offs import OBJECTIVES
 
 AXES = {
@@ -32,12 +32,12 @@ def explore(frame: pd.DataFrame, x: str, color: str | None, unit: str, *, log_x:
     figure = go.Figure()
     shown = series(frame)[:MAX_SERIES]
     metric = str(frame["metric"].iloc[0]) if len(frame) else ""
-    for (name, rows), tint in zip(shown, _tints(shown, color, metric), strict=True):
+    for (name, rows), tint, symbol in zip(shown, _tints(shown, color, metric), symbols(len(shown)), strict=True):
         rows = rows[rows["x"] > 0] if log_x else rows
         known = rows[rows["low"].notna() & rows["high"].notna()]
         if len(known):
             figure.add_trace(band(known["x"], _above(known["low"], frame["mean"]) if log_y else known["low"], known["high"], tint))
-        figure.add_trace(_line(rows, name or metric, tint))
+        figure.add_trace(_line(rows, name or metric, tint, symbol))
     ticks: dict[str, Any] = log_ticks(frame["x"], count if x in ("parameters", "step") else "{:,.10g}".format) if log_x else {}
     figure.update_xaxes(title_text=AXES[x], type="log" if log_x else "linear", **ticks)
     figure.update_yaxes(title_text=f"mean {metric} ({unit})" if unit else f"mean {metric}", type="log" if log_y else "linear")
@@ -66,14 +66,14 @@ def _above(low: pd.Series, means: pd.Series) -> pd.Series:
     return low.clip(lower=float(positive.min()) / 10 if len(positive) else np.nan)
 
 
-def _line(rows: pd.DataFrame, name: str, tint: str) -> go.Scatter:
+def _line(rows: pd.DataFrame, name: str, tint: str, symbol: str) -> go.Scatter:
     return go.Scatter(
         x=rows["x"].to_numpy(),
         y=rounded(rows["mean"].to_numpy(dtype=np.float64)),
         mode="lines+markers",
         name=name,
         line={"color": tint, "width": 2},
-        marker={"color": tint, "size": 7},
+        marker={"color": tint, "size": 7, "symbol": symbol},
         customdata=rows[["key", "numbers", "runs"]].to_numpy(dtype=object),
         hovertemplate="%{x:,.6~g} → %{y:.4~g}<br>%{customdata[1]} numbers of %{customdata[2]} runs<extra>%{fullData.name}</extra>",
     )

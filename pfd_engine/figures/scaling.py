@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from pfd_engine.figures.style import COLORS, NAMES, NEUTRAL, band, finish, sequence
+from pfd_engine.figures.style import COLORS, NAMES, NEUTRAL, band, finish, sequence, symbols
 
 CROSSING = "N*"
 COLUMNS = ["size", "parameters", "metric", "num_samples", "abscissa", "abscissa_low", "abscissa_high"]
 COLUMNS += ["value", "ci_low", "ci_high", "seeds"]
-LINES = {"E_gen": ("solid", "circle"), "E_mem": ("dot", "circle-open")}
+LINES = {"E_gen": ("solid", ""), "E_mem": ("dot", "-open")}
 TICKS = 10
 HEIGHT = 480
 
@@ -46,6 +46,7 @@ def scaling(frame: pd.DataFrame, exponent: float = 0.0, unit: str = "data units"
     """
     sizes = list(frame.sort_values("parameters", kind="stable")["size"].unique())
     colors = dict(zip(sizes, sequence(len(sizes)), strict=True))
+    markers = dict(zip(sizes, symbols(len(sizes)), strict=True))
     figure = go.Figure()
     for size in sizes:
         for metric in LINES:
@@ -54,15 +55,15 @@ def scaling(frame: pd.DataFrame, exponent: float = 0.0, unit: str = "data units"
                 color = COLORS[metric] if len(sizes) == 1 else colors[size]
                 name = size if len(sizes) > 1 else NAMES[metric]
                 figure.add_trace(band(rows["abscissa"], rows["ci_low"], rows["ci_high"], color, 0.13, legendgroup=name))
-                figure.add_trace(_curve(rows, metric, color, name, legend=metric == "E_gen" or len(sizes) == 1))
+                figure.add_trace(_curve(rows, metric, color, markers[size], name, legend=metric == "E_gen" or len(sizes) == 1))
     for size in sizes:
         rows = frame[(frame["size"] == size) & (frame["metric"] == CROSSING)]
         if len(rows):
             reach = frame.loc[(frame["size"] == size) & (frame["metric"] != CROSSING), "abscissa"]
             figure.add_trace(_crossing(rows, reach, colors[size] if len(sizes) > 1 else NEUTRAL, size if len(sizes) > 1 else CROSSING))
     if len(sizes) > 1:
-        for metric, (dash, symbol) in LINES.items():
-            style = {"line": {"color": NEUTRAL, "dash": dash}, "marker": {"symbol": symbol, "color": NEUTRAL}}
+        for metric, (dash, hollow) in LINES.items():
+            style = {"line": {"color": NEUTRAL, "dash": dash}, "marker": {"symbol": f"circle{hollow}", "color": NEUTRAL}}
             figure.add_scatter(x=[None], y=[None], mode="lines+markers", name=NAMES[metric], **style)
     if (frame["metric"] == CROSSING).any():
         figure.add_scatter(x=[None], y=[None], mode="markers", name="crossing N*, 95 % interval", marker=_mark(NEUTRAL))
@@ -77,8 +78,8 @@ def _height(curves: pd.DataFrame, size: str, crossing: float) -> float:
     return float(np.interp(np.log(crossing), np.log(rows["num_samples"].to_numpy(dtype=np.float64)), rows["value"].to_numpy()))
 
 
-def _curve(rows: pd.DataFrame, metric: str, color: str, name: str, *, legend: bool) -> go.Scatter:
-    dash, symbol = LINES[metric]
+def _curve(rows: pd.DataFrame, metric: str, color: str, symbol: str, name: str, *, legend: bool) -> go.Scatter:
+    dash, hollow = LINES[metric]
     return go.Scatter(
         x=rows["abscissa"].to_numpy(),
         y=rows["value"].to_numpy(),
@@ -87,7 +88,7 @@ def _curve(rows: pd.DataFrame, metric: str, color: str, name: str, *, legend: bo
         legendgroup=name,
         showlegend=legend,
         line={"color": color, "width": 2, "dash": dash},
-        marker={"size": 7, "symbol": symbol, "color": color},
+        marker={"size": 7, "symbol": f"{symbol}{hollow}", "color": color},
         customdata=rows[["size", "num_samples", "ci_low", "ci_high", "seeds"]].to_numpy(dtype=object),
         hovertemplate=f"%{{customdata[0]}}, N = %{{customdata[1]:,}}: {metric} %{{y:.3f}} "
         "[%{customdata[2]:.3f}, %{customdata[3]:.3f}], %{customdata[4]} students<extra></extra>",

@@ -23,6 +23,8 @@ COLORS = {
 # Ordered things (sizes, values of N, bands) from few to many: blue to yellow is told apart by every kind of color vision.
 SEQUENCE = ("#6f5fd8", "#c0509a", "#b8860b")
 NEUTRAL = "#8c8c8c"
+# Neighbors in an order differ in their markers too, for eyes and printers that tell no colors apart.
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "hexagon", "star")
 NAMES = {
     "PFD": "PFD, student to teacher",
     "E_gen": "E_gen, student to teacher",
@@ -39,6 +41,11 @@ def sequence(count: int) -> list[str]:
     positions = np.linspace(0, len(SEQUENCE) - 1, count) if count > 1 else np.zeros(count)
     mixed = [np.stack([np.interp(p, range(len(SEQUENCE)), anchors[:, c]) for c in range(3)]) ** (1 / 2.2) for p in positions]
     return ["#" + "".join(f"{round(float(channel)):02x}" for channel in color) for color in mixed]
+
+
+def symbols(count: int) -> list[str]:
+    """Return `count` markers, for things that have an order."""
+    return [SYMBOLS[i % len(SYMBOLS)] for i in range(count)]
 
 
 def band(x: ArrayLike, low: ArrayLike, high: ArrayLike, color: str, opacity: float = 0.18, **more: Any) -> go.Scatter:

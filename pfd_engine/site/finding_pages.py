@@ -29,6 +29,7 @@ TITLES = {
 COSTS = {"network_calls": "Network calls", "parameters": "Parameters", "seconds": "Seconds of training"}
 HOLLOW = "Hollow points do not keep the noise-to-image coupling: their PFD measures coupling and distribution together."
 MOST = 2
+OWN = ("workspace", "published")  # what was pulled from others is shown where it is named, with its source
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def chosen_sweeps(store: Store, experiment: str, run_ids: list[str] | None) -> l
     """Return the named sweeps of an experiment, or the first of each name, two at most."""
     found = sweep_runs(store, experiment)
     if run_ids is None:
-        named = {row["name"]: row for row in reversed(found)}
+        named = {row["name"]: row for row in reversed(found) if row["source"] in OWN}
         found = list(reversed(named.values()))[:MOST]
     else:
         found = [row for row in found if row["run_id"] in run_ids]
@@ -57,8 +58,7 @@ def finding_page(store: Store, experiment: str, sweeps: list[Sweep]) -> Page:
     """Return the page of an experiment with a section for each sweep."""
     blocks: list[Any] = []
     for sweep in sweeps:
-        if len(sweeps) > 1:
-            blocks.append(Heading(sweep.name))
+        blocks.append(Heading(f"Sweep {sweep.name}"))
         blocks.append(Sentence(sweep.sentence, figures.COLORS["variance" if experiment == "bias-variance" else "E_gen"]))
         measurements = sweep_measurements(store, sweep.run_id)
         blocks += DRAW[experiment](store, sweep)
@@ -70,6 +70,8 @@ def finding_page(store: Store, experiment: str, sweeps: list[Sweep]) -> Page:
 def trade_offs_page(store: Store, run_ids: list[str] | None) -> Page:
     """Return the page of errors against costs: the teacher and descriptor with the most students."""
     everything = trade_off_frame(store, run_ids)
+    if run_ids is None:
+        everything = everything[everything["source"].isin(OWN)]
     blocks: list[Any] = []
     if not everything.empty:
         group = everything["group"].value_counts(sort=True).index[0]
@@ -192,6 +194,7 @@ def provenance(store: Store, run_id: str, models: Sequence[tuple[str, str]] = ()
     yield Facts(
         [
             *models,
+            *([] if run.get("source") in OWN else [("Source", str(run.get("source") or "–"))]),
             ("Time taken", words.duration(run.get("seconds"))),
             ("Device", str(run.get("device") or "–")),
             ("Versions", ", ".join(f"{name} {version}" for name, version in (versions or {}).items()) or "–"),

@@ -11,7 +11,7 @@ from pfd_engine import figures, methods_text, store_queries, words
 from pfd_engine.analysis import convergence, memorization_verdict
 from pfd_engine.finding_tables import Table, percent, unit_of
 from pfd_engine.site.blocks import Code, Facts, Figure, Formula, Heading, Note, Page, Prose, Rows, Sentence, Wall
-from pfd_engine.site.finding_pages import FILES, NAMES, Sweep, empty, provenance, read_pairs
+from pfd_engine.site.finding_pages import FILES, NAMES, OWN, Sweep, empty, provenance, read_pairs
 from pfd_engine.store import Store
 
 LATEST = 12
@@ -69,10 +69,9 @@ def home_page(sweeps: dict[str, list[Sweep]]) -> Page:
 
 def results_page(store: Store, run_ids: list[str] | None) -> Page:
     """Return the page of single evaluations and distillations, newest first."""
-    chosen = "" if run_ids is None else "and list_contains(?::varchar[], run_id) "
-    parameters: list[Any] = ([] if run_ids is None else [run_ids]) + [LATEST if run_ids is None else len(run_ids)]
+    column, parameters = ("source", [list(OWN), LATEST]) if run_ids is None else ("run_id", [run_ids, len(run_ids)])
     runs = store.rows(
-        f"select run_id, source, result from runs where result is not null and kind <> 'sweep' {chosen}"
+        f"select run_id, source, result from runs where result is not null and kind <> 'sweep' and list_contains(?::varchar[], {column}) "
         "qualify row_number() over (partition by run_id order by source desc) = 1 order by created desc nulls last, run_id limit ?",
         parameters,
     )
@@ -125,6 +124,7 @@ def _result(store: Store, run_id: str, result: dict[str, Any]) -> list[Any]:
         )
     )
     if pairs := read_pairs(store, run_id):
+        blocks.append(Heading("Same noise, both models", 3))
         blocks.append(Wall(pairs, "Each column starts from one noise. Below it: the distance between teacher and student."))
     return [*blocks, Heading("Where this comes from", 3), *provenance(store, run_id, _models(result))]
 
@@ -145,7 +145,7 @@ def _numbers(store: Store, run_id: str, result: dict[str, Any]) -> Table:
             rows.append([label, percent(value, low, high) if share else words.with_interval(value, low, high)])
     if isinstance(result.get("shuffled"), (int, float)):
         rows.append(["Shuffled ceiling", words.number(result["shuffled"])])
-    return Table(["", "value [95 % interval]"], rows)
+    return Table(["number", "value [95 % interval]"], rows)
 
 
 def _model(result: dict[str, Any], role: str) -> dict[str, Any]:
