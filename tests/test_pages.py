@@ -79,7 +79,7 @@ def visit(page: str, **query: str) -> AppTest:
 
 def text_of(app: AppTest) -> str:
     """Everything that the page says, HTML included."""
-    kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "success", "error", "code")
+    kinds = ("title", "header", "markdown", "caption", "info", "warning", "success", "error", "code")
     parts = [element.value for kind in kinds for element in app.get(kind)]
     return "\n".join([*parts, *(element.proto.body for element in app.get("html"))])
 

@@ -67,7 +67,7 @@ def visit(page: str = PAGE, **query: str) -> AppTest:
 
 
 def text_of(app: AppTest) -> str:
-    kinds = ("title", "subheader", "markdown", "caption", "info", "warning", "success", "error", "code")
+    kinds = ("title", "header", "markdown", "caption", "info", "warning", "success", "error", "code")
     parts = [element.value for kind in kinds for element in app.get(kind)]
     links = [element.proto.label for element in app.get("page_link")]
     return "\n".join([*parts, *links, *(element.proto.body for element in app.get("html"))])
