@@ -26,6 +26,16 @@ class CheckpointError(InputError):
     license: str | None = None
 
 
+def not_finite(reference: str) -> CheckpointError:
+    """Return the refusal of weights that are not all finite."""
+    return CheckpointError(f"{reference} has NaN or infinite weights: choose an intact checkpoint")
+
+
+def no_teacher(reference: str) -> CheckpointError:
+    """Return the refusal of a few-step map where a denoiser is needed."""
+    return CheckpointError(f"{reference} is a few-step map, which has no denoiser to follow: use it as a student, against a PF-ODE teacher")
+
+
 @dataclass(frozen=True)
 class Layout:
     """The files of one checkpoint, by their names relative to its root.

@@ -1,4 +1,5 @@
-"""What a reference holds, before it is used: for the Checkpoints page and the forms. No weights are downloaded, no torch imported."""
+"""What a reference holds, before it is used: for the Checkpoints page and the forms. No weights are downloaded,
+no torch imported; weights that lie here are looked through for NaN."""
 
 from __future__ import annotations
 
@@ -7,15 +8,18 @@ import struct
 from math import prod
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from pfd_engine.adapters import family_of
 from pfd_engine.adapters._description import Description
-from pfd_engine.checkpoint_files import CheckpointError
+from pfd_engine.checkpoint_files import CheckpointError, not_finite
 from pfd_engine.hub import resolve
 from pfd_engine.snapshots import Snapshot
 
-MAX_HEADER_BYTES = 64 * 2**20
+MAX_HEADER_BYTES, MAX_READ_BYTES = 64 * 2**20, 512 * 2**20
+FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+BF16_EXPONENT = np.uint16(0x7F80)  # all ones in NaN and the infinities, as in the upper half of a float32
 
 
 class CheckpointInfo(BaseModel):
@@ -94,8 +98,28 @@ def _weigh(snapshot: Snapshot) -> tuple[int, int]:
             raise _damaged(snapshot, name) from None
         if not tensors or total not in (8 + length + end, None):
             raise _damaged(snapshot, name)
+        _check_finite(snapshot, name, tensors, 8 + length)
         size += 8 + length + end
     return parameters, size
+
+
+def _check_finite(snapshot: Snapshot, name: str, tensors: list[dict[str, Any]], start: int) -> None:
+    """Raise CheckpointError for NaN or infinite values in a file that lies here and is small enough to be read in a moment."""
+    path = snapshot.path / name
+    if not path.is_file() or path.stat().st_size > MAX_READ_BYTES:
+        return
+    content = np.memmap(path, np.uint8, "r")
+    for entry in tensors:
+        try:
+            low, high = (start + offset for offset in entry["data_offsets"])
+            if entry["dtype"] == "BF16":
+                finite = bool((content[low:high].view("<u2") & BF16_EXPONENT != BF16_EXPONENT).all())
+            else:
+                finite = entry["dtype"] not in FLOATS or bool(np.isfinite(content[low:high].view(FLOATS[entry["dtype"]])).all())
+        except (KeyError, TypeError, ValueError):
+            raise _damaged(snapshot, name) from None
+        if not finite:
+            raise not_finite(snapshot.reference)
 
 
 def _header(snapshot: Snapshot, name: str) -> tuple[dict[str, Any], int, int | None]:

@@ -102,6 +102,12 @@ class EndPoints:
         self._limit: int | None = None
         self.notes: list[str] = []
 
+    def warnings(self) -> list[dict[str, Any]]:
+        """Return the notes since the last call as warning events, each once."""
+        found = [{"type": "warning", "message": note} for note in dict.fromkeys(self.notes)]
+        self.notes.clear()
+        return found
+
     def __call__(self, flow_map: FlowMap, seeds: range, shape: Sequence[int], condition: Any = None) -> Generator[Progress, None, Tensor]:
         """Yield progress and return the end points of a block of seeds, `(len(seeds), *shape)`, on the map's device.
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from pfd_engine.adapters import load_map, map_model
+from pfd_engine.checkpoint_files import no_teacher
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.convergence import converge, discretization_error
 from pfd_engine.copy_scores import CopyScores
@@ -61,6 +62,8 @@ def prepare(config: EvaluateConfig, workspace: Workspace, report: Report | None 
                 student_steps=config.student_steps if role == "student" else None,
                 report=report,
             )
+            if role == "teacher" and not isinstance(loaded[role], SolverMap):
+                raise no_teacher(str(map_model(loaded[role]).reference))
     teacher, student = loaded["teacher"], loaded["student"]
     shape = common_shape(teacher, student)
     maps = pair_of_maps(
@@ -254,11 +257,9 @@ class Evaluation:
     def _empirical_map(self, maps: dict[str, FlowMap]) -> SolverMap:
         """The training set's own map, with the solver, the steps and the range of the pair."""
         assert self.training_set is not None
-        reference = next((m for m in maps.values() if isinstance(m, SolverMap)), None)
+        reference = maps["teacher"]
+        assert isinstance(reference, SolverMap)
         denoiser = EmpiricalDenoiser(self.training_set.samples.to(self.device))
-        if reference is None:
-            top = getattr(maps["student"], "sigma_max", None)
-            return SolverMap(denoiser, self.config.solver, self.config.steps, None, top, device=self.device)
         return SolverMap(denoiser, reference.solver.name, reference.steps, reference.sigma_min, reference.sigma_max, device=self.device)
 
     def _memorization(self, tallies: dict[str, Tally]) -> Memorization | None:

@@ -153,6 +153,17 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, family, value):
     next(iter(state.values())).flatten()[0] = value
     save_file(state, weights_of(folder))
     assert "NaN or infinite weights" in refusal(folder)
+    assert refusal(folder) == inspect(str(folder)).reason
+
+
+def test_half_precision_weights_that_are_not_finite_are_told_before_anything_is_loaded(tmp_path):
+    folder = make_family_folder("own", tmp_path / "model")
+    state = {name: tensor.bfloat16() for name, tensor in load_file(weights_of(folder)).items()}
+    save_file(state, weights_of(folder))
+    assert inspect(str(folder)).loadable
+    next(iter(state.values())).flatten()[0] = float("-inf")
+    save_file(state, weights_of(folder))
+    assert "NaN or infinite weights" in inspect(str(folder)).reason
 
 
 def test_weights_and_configuration_must_belong_together(tmp_path):

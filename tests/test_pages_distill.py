@@ -7,7 +7,9 @@ import pytest
 from pfd_engine.bundled import bundled_references
 from pfd_engine.distill.objectives import OBJECTIVES
 from pfd_engine.distill_config import DistillConfig
+from pfd_engine.errors import InputError
 from pfd_engine.runs import create_run, list_runs
+from pfd_engine.workspace import Workspace
 from tests.run_processes import call
 from tests.test_pages import advanced_is_open, alerts_of, assert_drawn, home, text_of, visit  # noqa: F401  home is a fixture
 
@@ -143,7 +145,20 @@ def test_a_few_step_teacher_is_refused(tmp_path):
 
     folder = save_teacher(tmp_path / "few", sampler=FewStepSampler(kind="consistency", levels=(80.0,), steps=1))
     app = visit("Distill", teacher=str(folder))
-    assert "the teacher is a few-step model" in alerts_of(app)[0]
+    assert "is a few-step map, which has no denoiser to follow" in alerts_of(app)[0]
+
+
+def test_evaluate_refuses_a_few_step_teacher_in_the_form_as_on_the_command_line(tmp_path):
+    from pfd_engine.adapters._few_step_sampler import FewStepSampler
+    from pfd_engine.config import EvaluateConfig
+    from pfd_engine.evaluate import prepare
+    from tests.test_distill_run import save_teacher
+
+    folder = str(save_teacher(tmp_path / "few", sampler=FewStepSampler(kind="consistency", levels=(80.0,), steps=1)))
+    (said,) = alerts_of(visit("Evaluate", teacher=folder, student=bundled_references().student_memorizes))
+    with pytest.raises(InputError) as refused:
+        prepare(EvaluateConfig(teacher=folder, student=bundled_references().student_memorizes), Workspace(tmp_path / "home"))
+    assert str(refused.value) in said
 
 
 def test_the_bundled_teacher_is_one_click_and_goes_along_to_the_other_form():

@@ -155,5 +155,5 @@ def test_a_finished_sweep_says_what_is_left_out_and_leads_to_its_finding(home): 
     assert_drawn(app)
     alerts = [unescape(alert) for alert in alerts_of(app)]
     assert any("group mlp-64-0 failed and is left out: its process ended" in alert for alert in alerts)
-    assert any("mlp-32 N=16 seed 1 is left out: its numbers were not finite" in alert for alert in alerts)
+    assert any("mlp-32 N = 16 seed 1 is left out: its numbers were not finite" in alert for alert in alerts)
     assert any(link.label == "See what it found" for link in app.get("page_link"))

@@ -271,6 +271,15 @@ def test_a_group_that_fails_is_reported_and_the_others_go_on(teacher: str, works
 
 
 @pytest.mark.usefixtures("inline")
+def test_what_the_cache_has_to_say_is_a_warning_of_the_run_and_said_once(
+    teacher: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pfd_engine.endpoints.EndPointCache.put", lambda *arguments: "end points could not be cached (no room)")
+    run = execute(config(teacher, sizes=["mlp-32", "mlp-48"]), workspace)
+    assert [event["message"] for event in run.events("warning")] == ["end points could not be cached (no room)"]
+
+
+@pytest.mark.usefixtures("inline")
 def test_a_full_disk_ends_the_sweep_in_one_sentence_and_keeps_what_was_measured(
     teacher: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pfd_engine.checkpoint_files import no_teacher
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.errors import InputError
 
@@ -49,14 +50,17 @@ def check_loadable(role: str, info: CheckpointInfo) -> None:
         raise InputError(info.reason or f"the {role}'s format is not known: inspect it on the Checkpoints page", role)
 
 
+def check_teacher(info: CheckpointInfo) -> None:
+    """Raise InputError where a teacher is a few-step map, in the words of the command line."""
+    if info.few_step:
+        raise InputError(str(no_teacher(info.reference)), "teacher")
+
+
 def check_models(config: EvaluateConfig, teacher: CheckpointInfo, student: CheckpointInfo) -> None:
     """Raise InputError, with the field at fault, for what the two checkpoints already tell to be impossible."""
     check_loadable("teacher", teacher)
     check_loadable("student", student)
-    if teacher.few_step:
-        raise InputError(
-            "the teacher is a few-step model: exchange teacher and student, or choose a teacher with a probability flow", "teacher"
-        )
+    check_teacher(teacher)
     if teacher.shape and student.shape and tuple(teacher.shape) != tuple(student.shape):
         sizes = ["x".join(map(str, shape)) for shape in (teacher.shape, student.shape)]
         raise InputError(f"teacher is {sizes[0]} but student is {sizes[1]}: choose a pair of one size", "student")
@@ -80,8 +84,7 @@ def check_distillation(config: DistillConfig, teacher: CheckpointInfo) -> None:
     from pfd_engine.distill.ladders import find_rung
 
     check_loadable("teacher", teacher)
-    if teacher.few_step:
-        raise InputError("the teacher is a few-step model: choose a teacher with a probability flow", "teacher")
+    check_teacher(teacher)
     check_device(config.device)
     if config.device == "cpu" or (config.device == "auto" and not shows_cuda()):
         for name, value in (("precision", config.precision != "float32"), ("compile", config.compile)):

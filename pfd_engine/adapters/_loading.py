@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pfd_engine.adapters import ADAPTER_VERSION, Family, family_of
 from pfd_engine.adapters._description import Description
-from pfd_engine.checkpoint_files import CheckpointError
+from pfd_engine.checkpoint_files import no_teacher
 from pfd_engine.denoisers import Sigma
 from pfd_engine.devices import resolve_device
 from pfd_engine.errors import InputError
@@ -79,9 +79,7 @@ def load_denoiser(reference: str | os.PathLike[str], device: str = "cpu", report
     target = str(resolve_device(device))
     family, description, snapshot = _checked(reference, report)
     if description.few_step:
-        raise CheckpointError(
-            f"{snapshot.reference} is a few-step map, which has no denoiser to follow: use it as a student, against a PF-ODE teacher"
-        )
+        raise no_teacher(snapshot.reference)
     return family.load(_with_weights(snapshot, report), target)
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from pfd_engine.checkpoint_files import CheckpointError
+from pfd_engine.checkpoint_files import CheckpointError, not_finite
 from pfd_engine.snapshots import Snapshot
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -73,5 +73,5 @@ def _checked(name: str, tensor: Tensor, snapshot: Snapshot) -> Tensor:
     if not tensor.is_floating_point():
         raise CheckpointError(f"{snapshot.reference} stores {name} as {tensor.dtype}: only floating-point weights are read")
     if not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{snapshot.reference} has NaN or infinite weights (first in {name}): choose an intact checkpoint")
+        raise not_finite(snapshot.reference)
     return tensor

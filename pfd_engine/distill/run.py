@@ -139,8 +139,7 @@ class Distillation:
             samples: Tensor = stop.value
         finally:
             cache.close()
-        for note in dict.fromkeys(end_points.notes):
-            yield {"type": "warning", "message": note}
+        yield from end_points.warnings()
         if not samples.isfinite().all():
             raise RunError("the teacher's samples hold NaN or infinite values: choose an intact teacher, or another solver")
         return samples

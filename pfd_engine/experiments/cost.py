@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from pfd_engine.checkpoint_files import no_teacher
 from pfd_engine.checkpoint_info import CheckpointInfo, inspect
 from pfd_engine.cost import STARTUP_SECONDS, Model
 from pfd_engine.distill.checks import check_samples
@@ -99,7 +100,7 @@ def of_teacher(config: SweepConfig, teacher: CheckpointInfo, *, has_gpu: bool) -
         if not teacher.loadable or teacher.parameters is None or teacher.shape is None:
             raise InputError(teacher.reason or "the teacher's format is not known: inspect it on the Checkpoints page")
         if teacher.few_step:
-            raise InputError("the teacher is a few-step model: choose a teacher with a probability flow")
+            raise no_teacher(teacher.reference)
     except InputError as error:
         raise InputError(str(error), "teacher") from None
     shape, model = tuple(teacher.shape), Model(teacher.parameters, tuple(teacher.shape), teacher.family or "")

@@ -69,7 +69,10 @@ class Sweep:
         started = time.monotonic()
         run = Run(self.workspace.runs / run_id)
         yield checkpoint_event("teacher", self.setting.measuring)
-        yield from self._draw(should_stop)
+        told = {str(event.get("message")) for event in run.events("warning")}
+        for event in self._draw(should_stop):
+            if _is_news(event, told):
+                yield event
         groups = self.config.groups()
         finished = {event.get("group") for event in run.events(DONE)}
         progress = _Progress({group.id: len(group.students) for group in groups}, self.config.steps)
@@ -103,7 +106,7 @@ class Sweep:
                         yield progress.event()
                     elif event["type"] == "retry":
                         yield {"type": "warning", "message": f"group {group.id} is tried again: {event['message']}"}
-                    else:
+                    elif _is_news(event, told):
                         diverged |= {event["diverged"]} if event.get("diverged") else set()
                         yield event
         result = self._result(run_id, failed, sorted(diverged), time.monotonic() - started)
@@ -122,6 +125,7 @@ class Sweep:
             yield {"type": "progress", "phase": "training sets", "done": done, "total": total, "unit": "samples"}
             self.setting.draw(seeds)
             done += len(seeds)
+        yield from self.setting.end_points.warnings()
         yield {"type": "progress", "phase": "training sets", "done": total, "total": total, "unit": "samples"}
 
     def _ended(self, group_id: str, outcome: Outcome, failed: dict[str, str], progress: _Progress) -> Iterator[Event]:
@@ -147,6 +151,15 @@ class Sweep:
             "seconds": seconds,
             "run_id": run_id,
         } | provenance(self.setting.measuring.device)
+
+
+def _is_news(event: Event, told: set[str]) -> bool:
+    """Whether an event is no warning that was `told` before, as tasks repeat where they all meet one trouble; notes it there."""
+    if event["type"] != "warning":
+        return True
+    count = len(told)
+    told.add(str(event["message"]))
+    return len(told) > count
 
 
 class _Progress:

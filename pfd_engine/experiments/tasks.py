@@ -101,6 +101,7 @@ def run_task(task: Task) -> Iterator[list[Event]]:
     cohort = make_cohort(setting, training, students, sets)
     psi, noises = setting.psi, setting.noises
     ruler = Ruler(setting.measuring, sets, psi, noises, setting.end_points, with_bands=config.experiment == "training-dynamics")
+    yield setting.end_points.warnings()
     rows = Rows(config, setting, count_parameters(cohort.network(0)))
     state = task.folder / "checkpoints" / f"{task.group.id}.safetensors"
     state.parent.mkdir(parents=True, exist_ok=True)
