@@ -130,7 +130,7 @@ def _axes(figure: go.Figure, frame: pd.DataFrame, exponent: float) -> None:
     if exponent == 0:
         values = sorted(points.unique())
         values = values[:: -(-len(values) // TICKS)] if values else []
-        figure.update_xaxes(title_text="Training samples N (log₂ scale)", tickvals=values, ticktext=[f"{value:.0f}" for value in values])
+        figure.update_xaxes(title_text="Training samples N (log₂ scale)", tickvals=values, ticktext=[f"{value:,.0f}" for value in values])
     else:
         octaves = np.log2(points.max() / points.min()) if len(points) else 0
         figure.update_xaxes(
