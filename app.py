@@ -57,6 +57,7 @@ def latest() -> None:
 
     results = latest_results(LATEST)
     st.header("Latest results")
+    st.caption("In brackets: 95 % intervals over the noises. Distances are in data units, images in [−1, 1], unless a descriptor is named.")
     caption_of_source()
     if not results:
         st.info(

@@ -195,6 +195,9 @@ def plot(choices: Choices, selection: Selection, spread: str) -> None:
     series = len(figures.series(frame))
     parts = [f"Band: {SPREADS[spread]}, of {int(frame['numbers'].sum()):,} numbers."]
     parts += [f"The first {figures.MAX_SERIES} of {series} curves are drawn."] if series > figures.MAX_SERIES else []
+    if len(pooled := data.experiments(selection)) > 1:
+        named = f"{len(pooled)} experiments ({', '.join(pooled)})"
+        parts += [f"It pools {named}, which differ in more than what is drawn: filter to compare like with like."]
     parts += [f"The first {MAX_POINTS:,} points are drawn: filter to see the others."] if len(frame) == MAX_POINTS else []
     st.caption(words.markdown(" ".join(parts)))
     shown = frame.drop(columns=["key", "place"]).rename(columns={"x": x, "color": color if color != NONE else "color"})

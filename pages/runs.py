@@ -34,6 +34,7 @@ def runs() -> None:
 @live(2)
 def table() -> None:
     """Draw the runs, newest first; this fragment refreshes itself."""
+    from pages.common import words
     from pages.common.data import see_to_worker
     from pfd_engine.runs import list_runs
     from pfd_engine.workspace import Workspace
@@ -44,7 +45,8 @@ def table() -> None:
         st.page_link(EVALUATE, label="Go to Evaluate")
         return
     shown = min(len(everything), st.session_state.get("runs_shown", PER_PAGE))
-    st.caption(f"{shown} of {len(everything)} runs, newest first" if shown < len(everything) else f"{shown} runs, newest first")
+    of = words.count(len(everything), "run")
+    st.caption(f"{shown} of {of}, newest first" if shown < len(everything) else f"{of}, newest first")
     for run in everything[:shown]:
         with st.container(border=True, key=f"card-{run.id}"), boundary("run"):
             see_to_worker(run)

@@ -71,10 +71,13 @@ def result(query: str, run: bool) -> None:
         st.caption("Nothing has been run yet: a link only fills the query in.")
         return
     if isinstance(last, str):
-        st.html(alert(last))
+        if st.session_state.get(sql_data.ASKED) == query:
+            st.html(alert(last))
         return
     answer, age = last
     st.header("Result")
+    if st.session_state.get(sql_data.ASKED) != query:
+        st.caption("This is the result of the query that was run before: press Run for the one above.")
     table = answer.table
     digits = {field.name: st.column_config.NumberColumn(format="%.6g") for field in table.schema if str(field.type) in ("double", "float")}
     st.dataframe(table, hide_index=True, column_config=digits, key="sql-table")

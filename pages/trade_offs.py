@@ -27,6 +27,7 @@ def show() -> None:
     from pages.common.kept import kept
     from pfd_engine import figures
     from pfd_engine.analysis import pareto_front, trade_off_sentence
+    from pfd_engine.store_queries import OWN_SOURCES
     from pfd_engine.trade_off_table import with_noises
 
     st.title("Trade-offs: error against cost")
@@ -35,6 +36,9 @@ def show() -> None:
         empty()
         return
     choices = Choices("trade-offs")
+    own = everything["source"].isin(OWN_SOURCES)
+    if not own.all() and not choices.flag("pulled", "With what was pulled from others", not own.any()):
+        everything = everything[own]
     headline = st.container()
     left, right = st.columns(2, gap="medium", vertical_alignment="bottom")
     with left:

@@ -128,6 +128,8 @@ class Grouping:
             "difference": ("g.mean - b.mean", "sqrt(g.stderr ** 2 + b.stderr ** 2)"),
             "ratio": (ratio, f"sqrt(g.stderr ** 2 + ({ratio} * b.stderr) ** 2) / abs(nullif(b.mean, 0))"),
         }[self.relation]
+        itself = " and ".join(f"g.{column} is not distinct from b.{column}" for column in self.columns)
+        error = f"case when {itself} then 0 else {error} end"
         sql = (
             f"with g as ({groups}), b as (select * from g where {name_of(self.columns)} = ?) "
             f"select g.*, {relative} as relative, {error} as relative_stderr from g left join b on b.metric = g.metric "
@@ -204,6 +206,12 @@ def groups_page(store: Store, query: Query, columns: Sequence[str], page: int, s
     (for `behind_query`, with the same `columns`)."""
     named = f"{name_of(columns)} as name, {name_of((*columns, *APART))} as key"
     return store.frame(f"select *, {named} from ({query[0]} limit ? offset ?)", [*query[1], size, (page - 1) * size])
+
+
+def experiments(store: Store, selection: Selection) -> list[str]:
+    """Return the experiments that the selected numbers come from, sorted."""
+    sql, parameters = selection.query()
+    return [row["experiment"] for row in store.rows(f"select distinct experiment from ({sql}) order by experiment", parameters)]
 
 
 def has_group(store: Store, selection: Selection, columns: Sequence[str], name: str) -> bool:

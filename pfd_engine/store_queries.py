@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 # A run that was published from this very workspace is in both sources: its own rows ('workspace' sorts last) are taken then.
 # The rows of others neither push one's own out of a limited answer nor stand above them.
-OWN = "source in ('workspace', 'published')"
+OWN_SOURCES = ("workspace", "published")
+OWN = f"source in {OWN_SOURCES}"
 OWN_FIRST = f"{OWN} desc"
 OF_RUN = "run_id = ? and source = (select max(source) from runs where run_id = ?)"
 

@@ -202,7 +202,7 @@ def test_chosen_students_show_their_wall_and_lead_to_run_finding_and_comparison(
     links = {link.proto.label: str(link.proto) for link in app.get("page_link")}
     assert sweep in links["Open its run"]
     assert sweep in links["See its sweep under Scaling"]
-    compare = links["Compare the 2 students, noise by noise"]
+    compare = links["Compare the 2 students"]
     assert f"item={sweep}%7Cmlp-64+N%3D64+seed+1&item={evaluation}" in compare
     widget(app, "selectbox", "wall").select(evaluation)
     checked(app.run())

@@ -49,6 +49,11 @@ def behind(selection: Selection, columns: Sequence[str], key: str) -> tuple[pd.D
     return _behind(the_store().version, selection, tuple(columns), key)
 
 
+def experiments(selection: Selection) -> list[str]:
+    """Return the experiments of the selected numbers."""
+    return _experiments(the_store().version, selection)
+
+
 def has_group(selection: Selection, columns: Sequence[str], name: str) -> bool:
     """Return whether there is a group of that name."""
     return queries.has_group(the_store(), selection, columns, name)
@@ -92,6 +97,11 @@ def _groups(version: str, selection: Selection, grouping: Grouping, order: str, 
 def _count(version: str, selection: Selection, columns: tuple[str, ...]) -> tuple[int, int]:
     store = the_store()
     return queries.count_rows(store, selection), queries.count_groups(store, selection, columns) if columns else 0
+
+
+@st.cache_data(max_entries=100, show_spinner=False)
+def _experiments(version: str, selection: Selection) -> list[str]:
+    return queries.experiments(the_store(), selection)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

@@ -41,7 +41,8 @@ def filters(choices: Choices, facets: Mapping[str, Mapping[str, int]], largest_n
         steps = choices.pick("steps", "Training steps", {"last": "Each run's last step", ALL: "All steps"}, "last")
     narrowed = Selection((("metric", () if metric == ALL else (metric,)),), last=steps == "last")
     in_use = any(name in st.query_params for name in NARROWING)
-    box = st.expander("Filters", key="explore-filters", on_change="rerun", expanded=in_use)
+    used = sum(name in st.query_params for name in NARROWING)
+    box = st.expander(f"Filters ({used} in use)" if used else "Filters", key="explore-filters", on_change="rerun", expanded=in_use)
     if not box.open and not in_use:  # a dozen fields that nobody looks at would take half of the time that the page takes
         return narrowed
     with box:
@@ -137,7 +138,7 @@ def chosen_students(choices: Choices, offered: Mapping[str, str], known: Mapping
     if not chosen:
         return
     if len(chosen) > 1:
-        st.page_link(COMPARE, label=f"Compare the {len(chosen)} students, noise by noise", query_params=[("item", item) for item in chosen])
+        st.page_link(COMPARE, label=f"Compare the {len(chosen)} students", query_params=[("item", item) for item in chosen])
         seen = choices.pick("wall", "Images of", {item: options[item] for item in chosen}, chosen[0]) or chosen[0]
     else:
         seen = chosen[0]

@@ -71,7 +71,9 @@ def panel(frame: pd.DataFrame, figure: go.Figure | None, name: str, facts: Mappi
     elif form in figure_export.IMAGE_FORMATS and figure is not None:
         _image(figure, form, name)
     elif form == "tex":
-        text = latex.latex_table(plain, title, f"tab:{stem}")
+        known = {name: plain[name].iloc[0] for name in plain.columns if name not in frame.columns and len(plain)}
+        shared = "; ".join([*(f"{name.replace('_', ' ')} {value}" for name, value in known.items()), "in brackets: intervals"])
+        text = latex.latex_table(frame, f"{title.rstrip('.')} ({shared}).", f"tab:{stem}")
         st.caption("Needs booktabs in the preamble. Columns that you do not want are easily deleted.")
         _button(lambda: text.encode(), f"{stem}.tex", "application/x-tex", name)
     else:

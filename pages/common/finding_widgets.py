@@ -128,6 +128,10 @@ def student_wall(choices: Choices, run_id: str, students: pd.DataFrame) -> None:
         "student", "Student", names, None, index=None, placeholder="Select a point above, or choose a student here", width=420
     )
     if chosen is not None:
+        row = students[students["student"] == chosen].iloc[0]
+        alike = students[(students["size"] == row["size"]) & (students["num_samples"] == row["num_samples"])]
+        if len(alike) > 1:
+            st.caption(f"One of {len(alike)} students of this size and N, which differ in their seed: the list has the others.")
         draw_wall(run_id, chosen)
 
 

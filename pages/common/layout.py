@@ -89,7 +89,7 @@ def page(title: str) -> Iterator[None]:
 
         with st.sidebar, boundary("sign-in"):
             sign_in()
-    st.html(HERE / "copy_link.html", unsafe_allow_javascript=True)
+    st.html(HERE / "every_page.html", unsafe_allow_javascript=True)
     if not is_demo() and (problem := workspace_problem()):
         st.html(alert(problem))
     with boundary():

@@ -14,7 +14,7 @@ from pfd_engine.workspace import Workspace
 if TYPE_CHECKING:
     from pfd_engine.sql_query import Answer, Snapshot, Snapshots
 
-LAST, KEPT = "sql-last", 12  # answers of a few MiB each at most
+LAST, ASKED, KEPT = "sql-last", "sql-asked", 12  # answers of a few MiB each at most
 
 
 def ask(query: str) -> None:
@@ -24,7 +24,9 @@ def ask(query: str) -> None:
         _answer(snapshot, snapshot.version, query)
     except PFDError as error:
         st.session_state[LAST] = str(error)
+        st.session_state[ASKED] = query
     else:
+        st.session_state[ASKED] = query
         st.session_state[LAST] = (snapshot, query)
 
 

@@ -75,5 +75,5 @@ def _line(rows: pd.DataFrame, name: str, tint: str, symbol: str) -> go.Scatter:
         line={"color": tint, "width": 2},
         marker={"color": tint, "size": 7, "symbol": symbol},
         customdata=rows[["key", "numbers", "runs"]].to_numpy(dtype=object),
-        hovertemplate="%{x:,.6~g} → %{y:.4~g}<br>%{customdata[1]} numbers of %{customdata[2]} runs<extra>%{fullData.name}</extra>",
+        hovertemplate="%{x:,.6~g} → %{y:.4~g}<br>numbers: %{customdata[1]}, runs: %{customdata[2]}<extra>%{fullData.name}</extra>",
     )

@@ -29,7 +29,7 @@ TITLES = {
 COSTS = {"network_calls": "Network calls", "parameters": "Parameters", "seconds": "Seconds of training"}
 HOLLOW = "Hollow points do not keep the noise-to-image coupling: their PFD measures coupling and distribution together."
 MOST = 2
-OWN = ("workspace", "published")  # what was pulled from others is shown where it is named, with its source
+OWN = store_queries.OWN_SOURCES  # what was pulled from others is shown where it is named, with its source
 
 
 @dataclass(frozen=True)
