@@ -88,6 +88,8 @@ def _folder(reference: str, parsed: FolderReference, allow: Sequence[str] | None
 
 def _license(card: Path) -> str | None:
     """Return the license that a model card's front matter names."""
+    if not card.is_file():  # opening a pipe would wait forever
+        return None
     try:
         with card.open(encoding="utf-8", errors="replace") as file:
             front = file.read(4096)

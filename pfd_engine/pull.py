@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 import threading
@@ -96,17 +97,39 @@ def remove(workspace: Workspace, source: str) -> None:
 def _fetched(reference: str, report: Report) -> Snapshot:
     """Return the files of a bundle on this disk, and nothing else of its repository or folder."""
     try:
-        folder = isinstance(parse_reference(reference), FolderReference)
+        parsed = parse_reference(reference)
     except ValueError as error:
         raise InputError(str(error), "reference") from None
+    folder = isinstance(parsed, FolderReference)
+    if isinstance(parsed, FolderReference):
+        _check_files(reference, parsed.path)
     snapshot = resolve(reference, allow=PULLED_FILES, repo_type="model" if folder else "dataset", max_bytes=MAX_BYTES, report=report)
     files = tuple(name for name in snapshot.files if name in PULLED_FILES)
     if PROVENANCE_FILE not in files:
         raise InputError(f"{reference[:200]} holds no results of this program, it has no {PROVENANCE_FILE}", "reference")
-    size = sum((snapshot.path / name).stat().st_size for name in files)
+    _check_size(reference, sum((snapshot.path / name).stat().st_size for name in files))
+    return snapshot
+
+
+def _check_files(reference: str, folder: Path) -> None:
+    """Raise InputError where a folder's file is a link, a device or a pipe, or all are too large; none of them is opened."""
+    size = 0
+    for name in PULLED_FILES:
+        try:
+            found = (folder / name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise InputError(f"{reference[:200]} cannot be read ({error.strerror}): check its permissions", "reference") from None
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{name} in {reference[:200]} is no ordinary file: put the file itself there, no link", "reference")
+        size += found.st_size
+    _check_size(reference, size)
+
+
+def _check_size(reference: str, size: int) -> None:
     if size > MAX_BYTES:
         raise InputError(f"{reference[:200]} has {size / 1e9:.3g} GB, and {MAX_BYTES / 1e9:.3g} GB are allowed", "reference")
-    return snapshot
 
 
 def _named(snapshot: Snapshot) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pfd_engine.checkpoint_files import CheckpointError, Layout, choose_files
+from pfd_engine.errors import InputError
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -64,9 +66,14 @@ def content_hash(root: Path, names: Sequence[str]) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Return a file's sha256 in hexadecimal; an unchanged file is read once a process."""
-    stat = path.stat()
-    return _file_sha256(path, stat.st_size, stat.st_mtime_ns)
+    """Return a file's sha256 in hexadecimal; an unchanged file is read once a process.
+
+    Raises InputError for what is no regular file once links are followed: a device or a pipe may never end.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path.name} is no ordinary file but a device, a pipe or a folder: remove it")
+    return _file_sha256(path, found.st_size, found.st_mtime_ns)
 
 
 @lru_cache(maxsize=4096)

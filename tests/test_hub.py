@@ -231,6 +231,14 @@ def test_a_folder_is_named_by_its_content(tmp_path):
     assert revisions[0] == revisions[1] != revisions[2]
 
 
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_a_device_or_a_pipe_in_a_folder_is_refused_and_not_waited_for(tmp_path, kind):
+    path = tmp_path / "data.bin"
+    path.symlink_to("/dev/zero") if kind == "device" else os.mkfifo(path)
+    with pytest.raises(InputError, match=r"data\.bin is no ordinary file"):
+        resolve(tmp_path, allow=["*.bin"])
+
+
 @pytest.mark.hub
 def test_a_data_set_is_another_kind_of_repository(hub):
     def write(folder):

@@ -371,6 +371,32 @@ def test_no_more_than_so_many_sets_are_pulled(mine: Workspace, bundle: Path) -> 
     remove(mine, pulled.source)
 
 
+@pytest.mark.parametrize("kind", ["device", "pipe", "link", "folder", "sparse"])
+def test_a_file_of_a_folder_that_never_ends_is_refused_before_it_is_opened(mine: Workspace, bundle: Path, kind: str, monkeypatch) -> None:
+    path = bundle / "measurements.parquet"
+    path.rename(bundle / "elsewhere")
+    match kind:
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "pipe":
+            os.mkfifo(path)
+        case "link":
+            path.symlink_to(bundle / "elsewhere")
+        case "folder":
+            path.mkdir()
+        case "sparse":
+            path.touch()
+            os.truncate(path, 3 * 2**30)
+    monkeypatch.setattr("pfd_engine.hub.content_hash", lambda *words: pytest.fail("a file was opened"))
+    is_refused(mine, bundle, "are allowed" if kind == "sparse" else "measurements.parquet in")
+
+
+def test_a_card_that_is_a_pipe_is_not_waited_for(mine: Workspace, bundle: Path) -> None:
+    (bundle / "README.md").unlink()
+    os.mkfifo(bundle / "README.md")
+    assert pull(mine, str(bundle)).source == "folder:bundle"
+
+
 @pytest.mark.parametrize("reference", ["nothing", "../../nowhere", "acme/../x", "acme/results@../../x", "\0", "x" * 5000])
 def test_a_reference_that_names_nothing_is_one_sentence(mine: Workspace, reference: str) -> None:
     with pytest.raises(InputError) as caught:
