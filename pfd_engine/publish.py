@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ import duckdb
 from pfd_engine.errors import InputError, RunError
 from pfd_engine.findings import finding_sentence
 from pfd_engine.run_events import sync_folder
+from pfd_engine.scrub import in_texts, scrubbed
 from pfd_engine.store import OFFLINE, Store, migrate
 from pfd_engine.store_ingest import upsert
 from pfd_engine.store_pulled import PULLED
@@ -25,8 +25,7 @@ from pfd_engine.store_schema import TABLES
 from pfd_engine.workspace import REPOSITORY
 
 ROLES = ("descriptor_file", "training_set", "student", "teacher")
-_PATH = re.compile(r"(?<![\w./~:…-])~?(?:/[^\s/\"'`,;:()<>|=]+){2,}")
-_TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
+_QUOTE_IN_COMMANDS = """'"'"'"""  # as shlex writes an apostrophe
 OF_RUNS = ("runs", "measurements", "noise_distances", "training_curves", "pairs")
 _log = logging.getLogger(__name__)
 
@@ -82,7 +81,7 @@ def selection(store: Store, run_ids: Sequence[str] | None) -> dict[str, list[dic
     tables["checkpoints"] = _named(store, "checkpoints", "reference", references, chosen)
     sets = {row["training_set"] for row in tables["measurements"]}
     tables["training_sets"] = _named(store, "training_sets", "name", sets, chosen)
-    return {name: [{column: _scrubbed(value) for column, value in row.items()} for row in rows] for name, rows in tables.items()}
+    return {name: [{column: scrubbed(value) for column, value in row.items()} for row in rows] for name, rows in tables.items()}
 
 
 def _chosen(store: Store, run_ids: Sequence[str] | None) -> list[str]:
@@ -130,27 +129,13 @@ def _portable(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
     if store.workspace is not None:
         places = {f"{store.workspace.root}{os.sep}": "./workspace/"} | places
 
-    def portable(value: Any) -> Any:
-        if isinstance(value, str):
-            for path, name in places.items():
-                value = value.replace(path, name)
-        return value
+    def portable(text: str) -> str:
+        for path, name in places.items():
+            text = text.replace(path, name).replace(path.replace("'", _QUOTE_IN_COMMANDS), name)
+        return text
 
-    shown = {name: portable(value) for name, value in row.items() if name != "source"}
+    shown = {name: in_texts(value, portable) for name, value in row.items() if name != "source"}
     return shown | {"values": _nine_digits(row["values"])} if "values" in row else shown
-
-
-def _scrubbed(value: Any) -> Any:
-    """Return a value, in a text or in the values of a JSON text, without the paths of a machine and without tokens."""
-    if isinstance(value, str) and value[:1] in "{[":
-        with suppress(ValueError):
-            return json.dumps(_scrubbed(json.loads(value)), sort_keys=True)
-    if isinstance(value, str):
-        home = value.replace(f"{Path.home()}{os.sep}", "~/")
-        return _TOKEN.sub("hf_…", _PATH.sub(lambda path: f"…/{path[0].rpartition('/')[2]}", home))
-    if isinstance(value, dict):
-        return {_scrubbed(name): _scrubbed(item) for name, item in value.items()}
-    return [_scrubbed(item) for item in value] if isinstance(value, list) and not isinstance(next(iter(value), None), float) else value
 
 
 def _with_finding(store: Store, run: Mapping[str, Any]) -> str | None:

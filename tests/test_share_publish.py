@@ -130,6 +130,20 @@ def test_the_card_says_what_the_number_of_a_student_without_the_coupling_means(s
     assert "† it measures coupling and distribution together." in card
 
 
+def test_a_student_in_a_workspace_with_any_name_is_published_by_its_place_in_it(tmp_path: Path) -> None:
+    odd = Workspace(tmp_path / 'Zoë\'s "lab"')
+    student = f"{odd.runs}/distill-x/student"
+    run = finished_run(odd, a_config(student=student))
+    with EventLog(run.events_path) as log:
+        log.append({"type": "result", "result": {"student": {"reference": student}}}, durable=False)
+    with Store(odd, None) as store:
+        store.ingest()
+        (row,) = selection(store, [run.id])["runs"]
+    place = "./workspace/runs/distill-x/student"
+    assert (json.loads(row["config"])["student"], json.loads(row["result"])["student"]["reference"]) == (place, place)
+    assert f"--student '{place}'" in row["command"]
+
+
 def test_a_run_of_a_training_set_elsewhere_is_refused_by_name(say: Say, mine: Workspace, tmp_path: Path) -> None:
     run = finished_run(mine, a_config(training_set="/data/lab/set"))
     refused(say("publish", "--run", run.id, "--output", str(tmp_path / "bundle")), "the training set of run")
