@@ -16,6 +16,7 @@ from pfd_engine.runs import RUN_ID, parse_config
 from pfd_engine.store_schema import REQUIRED, Table
 
 LABELS = ("experiment", "family", "size", "objective", "metric", "band", "descriptor", "solver", "group", "role", "weights", "license")
+FORMULA = ("=", "+", "@")
 OF_NO_RUN = ("checkpoints", "training_sets")
 
 
@@ -42,13 +43,15 @@ def checked_row(values: dict[str, Any], table: Table, run_ids: set[str]) -> dict
 
 
 def _check_name(what: str, value: str, label: bool) -> None:
-    """Raise ValueError for a name that is too long or steers a terminal, and for a label, which plots draw, with markup in it."""
+    """Raise ValueError for a name that is too long, steers a terminal or a spreadsheet, or, of a label, which plots draw, has markup."""
     if len(value) > MAX_NAME:
         raise ValueError(f"a {what} has more than {MAX_NAME:,} characters")
     if "\0" in value:
         raise ValueError("a text holds a NUL character")
     if not value.isprintable() or (label and ("<" in value or ">" in value)):
         raise ValueError(f"a {what} holds characters that no name has")
+    if value.lstrip()[:1] in FORMULA:
+        raise ValueError(f"a {what} starts as a formula of a spreadsheet does")
 
 
 def _run(values: dict[str, Any]) -> dict[str, Any]:
