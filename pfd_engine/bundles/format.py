@@ -31,7 +31,8 @@ MAX_DISTANCES = 50_000_000
 MAX_NAME, MAX_TEXT = 1024, 10_000
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
-Name = Annotated[str, Field(max_length=MAX_NAME)]
+Name = Annotated[str, Field(max_length=MAX_NAME, pattern=r"^[^\p{C}\p{Zl}\p{Zp}]*$")]  # printable
+Version = Annotated[str, Field(max_length=100, pattern=r"^[0-9A-Za-z.+_-]+$")]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 RunId = Annotated[str, Field(pattern=f"^{RUN_ID.pattern}$")]
 
@@ -58,7 +59,7 @@ class Provenance(BaseModel):
     format: Literal["pfd-results"] = FORMAT
     format_version: Literal[1] = FORMAT_VERSION
     schema_version: Annotated[int, Field(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
-    software_version: Name
+    software_version: Version
     git_commit: Name | None = None
     versions: Annotated[dict[Name, Name], Field(max_length=100)] = {}
     created: Annotated[float, Field(ge=0)]

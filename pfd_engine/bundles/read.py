@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pfd_engine.bundles.format import (
     FORMAT,
@@ -30,6 +30,7 @@ from pfd_engine.bundles.format import (
     SCHEMA_VERSION,
     TABLE_FILES,
     Provenance,
+    RunProvenance,
 )
 from pfd_engine.bundles.rows import checked_row, no_constant
 from pfd_engine.store import OFFLINE, migrate
@@ -37,7 +38,7 @@ from pfd_engine.store_ingest import arrow_schema, upsert
 from pfd_engine.store_schema import TABLES, Table
 
 MEMORY_BYTES, SECONDS = 3 * 2**30, 600
-MAX_VALUES = 200_000_000
+MAX_VALUES, MAX_NAMES = 200_000_000, 1000
 ROWS_AT_A_TIME = {"runs": 64, "noise_distances": 256, "pairs": 64}
 Rows = list[dict[str, Any]]
 
@@ -65,13 +66,33 @@ def read_provenance(folder: Path) -> Provenance:
     for name, known in (("format_version", FORMAT_VERSION), ("schema_version", SCHEMA_VERSION)):
         version = values.get(name)
         if isinstance(version, int) and version > known:
-            raise Refused(f"was published by a newer version of this program ({name.replace('_', ' ')} {version}, known is {known})")
+            shown = version if version < 10**9 else f"{str(version)[:9]}…"
+            raise Refused(f"was published by a newer version of this program ({name.replace('_', ' ')} {shown}, known is {known})")
+    _check_names(values)
     try:
         return Provenance.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part)[:40] for part in first["loc"][:4])
-        raise Refused(f"is damaged: {PROVENANCE_FILE} is wrong at {where or 'its top'}, {str(first['msg'])[:200].lower()}") from None
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise _wrong(first["loc"], str(first["msg"])[:200].lower()) from None
+
+
+def _check_names(values: dict[str, Any]) -> None:
+    """Refuse names that no provenance has, and too many of them: the checks that follow write a message for each."""
+    runs = values.get("runs")
+    parts: list[tuple[tuple[str | int, ...], type[BaseModel], Any]] = [((), Provenance, values)]
+    parts += [(("runs", i), RunProvenance, run) for i, run in enumerate(runs if isinstance(runs, list) else [])]
+    for where, model, part in parts:
+        if isinstance(part, dict):
+            for name, value in part.items():
+                if name not in model.model_fields:
+                    raise _wrong((*where, name), "it is not known")
+                if name != "config" and isinstance(value, dict) and len(value) > MAX_NAMES:
+                    raise _wrong((*where, name), f"it has more than {MAX_NAMES:,} names")
+
+
+def _wrong(place: Sequence[str | int], what: str) -> Refused:
+    where = ".".join("".join(filter(str.isprintable, str(part)))[:40] for part in place[:4])
+    return Refused(f"is damaged: {PROVENANCE_FILE} is wrong at {where or 'its top'}, {what}")
 
 
 def read_bundle(folder: Path, draft: Path, source: str, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
