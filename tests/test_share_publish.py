@@ -119,6 +119,14 @@ def test_neither_a_path_of_this_machine_nor_a_token_leaves_it(say: Say, mine: Wo
     assert b"weights.bin" in everything
 
 
+def test_the_card_gives_the_memorization_ratio_in_percent_with_its_interval(say: Say, mine: Workspace, tmp_path: Path) -> None:
+    run = finished_run(mine)
+    with EventLog(run.events_path) as log:
+        log.append(measurement(metric="memorization_ratio", value=0.25, ci_low=0.2, ci_high=0.305), durable=False)
+    assert say("publish", "--run", run.id, "--output", str(tmp_path / "bundle")).returncode == 0
+    assert "| 25 % (20 to 30.5) |" in (tmp_path / "bundle" / "README.md").read_text()
+
+
 def test_the_card_says_what_the_number_of_a_student_without_the_coupling_means(say: Say, mine: Workspace, tmp_path: Path) -> None:
     run = finished_run(mine)
     with EventLog(run.events_path) as log:
@@ -241,7 +249,8 @@ def test_what_cannot_be_published_is_one_sentence(say: Say, mine: Workspace, tmp
     refused(say("publish", "acme/results", "--run", "nothing"), "is no finished run")
     refused(say("publish", "--run", run.id), "name either a repository")
     refused(say("publish", "acme/results", "--run", run.id, "--output", "x"), "name either a repository")
-    refused(say("publish", "--run", run.id, "--output", str(tmp_path)), "name a new folder")
+    refused(say("publish", "--run", run.id, "--output", str(tmp_path)), "exists already: name a new folder")
+    refused(say("publish", "--run", run.id, "--output", str(tmp_path / "no" / "b")), "name a new folder in one that exists")
     refused(say("publish", "--run", run.id, "--output", str(tmp_path / "b"), "--license", "My License!"), "license is")
     assert not (tmp_path / "b").exists()
 

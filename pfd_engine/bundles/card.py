@@ -130,9 +130,11 @@ def _commands(runs: Sequence[Mapping[str, Any]]) -> str:
 def _with_interval(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "-"
+    scale, unit = (100, " %") if row["metric"] == "memorization_ratio" else (1, "")
+    value = f"{scale * row['value']:.4g}{unit}"
     if row["ci_low"] is None or row["ci_high"] is None:
-        return f"{row['value']:.4g}"
-    return f"{row['value']:.4g} ({row['ci_low']:.4g} to {row['ci_high']:.4g})"
+        return value
+    return f"{value} ({scale * row['ci_low']:.4g} to {scale * row['ci_high']:.4g})"
 
 
 def _code(value: object) -> str:

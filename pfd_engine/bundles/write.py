@@ -55,7 +55,9 @@ def write_bundle(
     What is chosen is said at `publish.selection`. Images are decoded and written anew. `repository` is named in the card. Raises
     InputError for a folder that is there already or cannot be made, and for what cannot be chosen; RunError where the disk is full.
     """
-    if folder.exists() or not folder.absolute().parent.is_dir():
+    if folder.exists() or folder.is_symlink():
+        raise InputError(f"{folder} exists already: name a new folder", "output")
+    if not folder.absolute().parent.is_dir():
         raise InputError(f"{folder} cannot be written: name a new folder in one that exists", "output")
     tables = selection(store, run_ids)
     for name, rows in tables.items():
