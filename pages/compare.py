@@ -187,6 +187,8 @@ def draw(number: int, grid: Grid, asked: Sequence[int], count: int, sort: str, v
     st.html(compare_wall.html(shown, view))
     notes(shown, columns, offered, view)
     order = compare_data.SORTS[sort]
+    if sort in compare_data.ORDERS and (len(grid.subjects) > 1 or sort == "memorization"):
+        st.caption(words.markdown(f"Columns are sorted by {compare_data.ORDERS[sort]}."))
     st.caption(words.markdown(compare_wall.caption(shown, view, order)))
     st.download_button(
         "Download this wall as PNG",

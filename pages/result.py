@@ -156,8 +156,8 @@ def notes(result: Result) -> None:
         st.caption(f"Compared by {name}: only with the pixel descriptor is PFD a metric; a distance of 0 here need not mean equal images.")
     else:
         st.caption(
-            "Compared by pixels: with this descriptor PFD is a metric. The intervals are for these two models; they cover the choice of "
-            "noises only."
+            "Compared by pixels, in data units (images lie in [−1, 1]): with this descriptor PFD is a metric. The intervals are for these "
+            "two models; they cover the choice of noises only."
         )
 
 

@@ -46,7 +46,7 @@ def show() -> None:
     with right:
         groups = {str(group): str(group) for group in everything["group"].value_counts().index}
         group = choices.pick("group", "Teacher and descriptor", groups, next(iter(groups))) or next(iter(groups))
-    key = ("trade-offs", findings.version(), cost, group)
+    key = ("trade-offs", findings.version(), cost, group, len(everything))
     mine = everything[everything["group"] == group]
     frame = kept(lambda: pareto_front(with_noises(mine[mine[cost].notna() & (mine[cost] > 0)]), cost, "E_gen"), *key, "frame")
     descriptor = str(mine["descriptor"].iloc[0] or "pixel")

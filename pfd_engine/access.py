@@ -93,7 +93,10 @@ def for_others(mode: Mode, given: Mapping[str, str]) -> dict[str, str]:
 
 def normalized(email: str | None) -> str | None:
     """Return an e-mail address in lower case, None for what is none."""
-    lowered = (email or "").strip().lower()
+    given = (email or "").strip()
+    if not (given.isascii() and given.isprintable()):  # lower case would turn some other letters into ASCII ones
+        return None
+    lowered = given.lower()
     return lowered if _EMAIL.fullmatch(lowered) else None
 
 

@@ -47,6 +47,8 @@ def try_again(run: Run, user: str | None = None) -> None:
     policy = Policy.from_environment()
     with _decided(run.workspace, policy, user, "retry", run.id):
         _check_owner(policy, user, run)
+        if run.status.state == "finished":
+            raise InputError(f"run {run.id} has finished: launch it anew from its form")
         allowance = may_launch(policy, user, run.config, used(run.workspace) if policy.mode == "hosted" else ())
         spent = _earlier(run) + min(run.status.seconds or 0.0, DAY)
         retry(run)

@@ -38,7 +38,12 @@ LOCKED: dict[str, str | bool | int | float | list[str]] = {
 }
 # Functions in FROM that read no file, no setting and no other process; all others are refused by name.
 TABLE_FUNCTIONS = frozenset(("range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree", "summary"))
-REFUSED_FUNCTIONS = frozenset(("getenv", "current_setting"))
+REFUSED_FUNCTIONS = frozenset(
+    (
+        "getenv", "current_setting", "getvariable", "json_serialize_plan", "json_serialize_sql", "json_deserialize_sql", "write_log",
+        "nextval", "currval", "setval",
+    )
+)  # fmt: skip
 ALLOWED = "a query here is one SELECT (or WITH, FROM, VALUES, DESCRIBE, SHOW, SUMMARIZE) over the tables of this page"
 OUT_OF_MEMORY = "the query needs more memory than this page allows: filter, aggregate, or limit it"
 KEPT = re.compile(r"(BOOLEAN|U?(TINYINT|SMALLINT|INTEGER|BIGINT)|FLOAT|DOUBLE|VARCHAR|DATE|TIMESTAMP)(\[\])?")

@@ -66,6 +66,7 @@ def bare_home(tmp_path, monkeypatch):
     """An empty workspace and nothing published, for pages that are drawn in this process; the workspace."""
     import streamlit as st
 
+    from pages.common.data import forget
     from pfd_engine.workspace import REPOSITORY, Workspace
 
     monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
@@ -73,5 +74,6 @@ def bare_home(tmp_path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "published.duckdb")
     yield Workspace(tmp_path / "home")
+    forget()
     st.cache_resource.clear()
     st.cache_data.clear()

@@ -1,13 +1,15 @@
 """The finding pages: the computed sentence on top, choices in the address, images behind a point, and what to do where there is nothing."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
-from pages.common import words
+from pages.common import findings, words
 from pages.common.layout import BIAS_VARIANCE, DYNAMICS, HOME, RESULT, SCALING, TRADE_OFFS
 from pfd_engine.publish import publish
 from pfd_engine.store import read_results
@@ -36,6 +38,26 @@ def measured(tmp_path_factory):
 def sweeps(home, measured):
     shutil.copytree(measured[0].root, home.root)
     return measured[1]
+
+
+def test_a_visitor_who_clears_the_servers_caches_does_not_open_the_store_again(sweeps):
+    import streamlit as st
+
+    from pages.common.data import the_store
+
+    store = the_store()
+    st.cache_resource.clear()  # what a message of any visitor's browser does
+    assert the_store() is store
+    assert store.rows("select count(*) as n from runs")[0]["n"] == len(sweeps)
+
+
+def test_what_was_pulled_is_left_out_of_the_trade_offs_until_it_is_asked_for(sweeps, monkeypatch):
+    frame = findings.trade_offs()
+    theirs = frame.assign(source="hub:some/body@1234567", E_gen=frame["E_gen"] / 10)
+    monkeypatch.setattr(findings, "trade_offs", lambda: pd.concat([frame, theirs], ignore_index=True))
+    own, both = (int(re.search(r"(\d+) students, each", captions(visit(TRADE_OFFS, **query)))[1]) for query in ({}, {"pulled": "yes"}))
+    assert own > 0
+    assert both == 2 * own
 
 
 @pytest.mark.parametrize("page", PAGES)

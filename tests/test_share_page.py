@@ -29,9 +29,12 @@ PAGE = "pages/shared.py"
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import streamlit as st
 
+    from pages.common.data import forget
+
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "nothing-published.duckdb")
     yield Workspace(Path(os.environ["PFD_HOME"]))
+    forget()
     st.cache_resource.clear()
     st.cache_data.clear()
 
@@ -131,7 +134,7 @@ def test_results_of_others_are_marked_everywhere_and_their_names_are_only_text(h
         "app.py": {},
         "pages/result.py": {"run": evaluation},
         "pages/bias_variance.py": {"run": sweep},
-        "pages/trade_offs.py": {},
+        "pages/trade_offs.py": {"pulled": "yes"},
         PAGE: {},
     }
     for page, query in pages.items():

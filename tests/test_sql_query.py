@@ -129,7 +129,8 @@ def test_a_statement_that_is_no_select_is_refused_in_one_sentence(reader, query)
     "from checkpoint()", "from enable_logging()", "from create_external_resource('x')", "from pandas_scan(1)", "from arrow_scan(1, 1, 1)",
     "from python_map_function((from runs))", "from histogram_values(duckdb_settings, name)", "select getenv('HOME')",
     "select GetEnv('HOME')",
-    "select current_setting('secret_directory')", 'from "read_text"(\'{path}\')',
+    "select current_setting('secret_directory')",
+    "select json_serialize_plan('select current_setting(''allowed_paths'')')", 'from "read_text"(\'{path}\')',
 ])  # fmt: skip
 def test_nothing_but_the_tables_can_be_read(reader, tmp_path, query):
     (tmp_path / "secret.txt").write_text("a,b\n1,2\n")

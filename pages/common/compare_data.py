@@ -23,6 +23,14 @@ SORTS = {
     "disagreement": "Disagreement, most first",
     "seed": "Noise seed",
 }
+OF_SEVERAL = "the mean of the students' distances to the teacher"
+ORDERS = {
+    "distance": OF_SEVERAL,
+    "farthest": OF_SEVERAL,
+    "memorization": "the distance of a student's image to its nearest training image over that to the teacher's image, the smallest of the "
+    "students, from the 8-bit images",
+    "disagreement": "the largest distance between two students' images, from the 8-bit images",
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,8 +51,7 @@ def the_store() -> Store:
     root = None if is_demo() else str(Workspace.from_environment().root)
     opened = _open(root)
     if opened.borrowed and time.monotonic() - opened.opened > BORROWED_FOR_SECONDS:
-        _open.clear()
-        opened = _open(root)
+        opened = _open(root, anew=opened)
     if time.monotonic() - opened.ingested > INGEST_EVERY_SECONDS and opened.lock.acquire(blocking=False):
         try:
             opened.store.ingest(ended=False)
@@ -162,8 +161,30 @@ def _latest(version: str, limit: int) -> list[Summary]:
     )
 
 
-@st.cache_resource(show_spinner=False)
-def _open(root: str | None) -> Opened:
+_stores: dict[tuple[str | None, str], Opened] = {}
+_opening = threading.Lock()
+
+
+def _open(root: str | None, anew: Opened | None = None) -> Opened:
+    """Return the one store over a workspace, opened once and, where it is `anew`, again.
+
+    It is not in Streamlit's cache: any visitor's browser can ask the server to clear that.
+    """
+    key = (root, str(PUBLISHED_DATABASE))
+    with _opening:
+        if key not in _stores or _stores[key] is anew:
+            _stores[key] = _opened(root)
+        return _stores[key]
+
+
+def forget() -> None:
+    """Close every store, for a process that goes on with other workspaces."""
+    with _opening:
+        while _stores:
+            _stores.popitem()[1].store.close()
+
+
+def _opened(root: str | None) -> Opened:
     from pfd_engine.store import OwnedElsewhere, Store, Unwritable
 
     workspace = None if root is None else Workspace.from_environment()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -56,13 +57,19 @@ def _snapshot() -> Snapshot:
     return _snapshots(folder).current(store)
 
 
-@st.cache_resource(show_spinner=False)
+_kept: dict[str | None, Snapshots] = {}  # not in Streamlit's cache, which any visitor's browser can ask the server to clear
+_keeping = threading.Lock()
+
+
 def _snapshots(folder: str | None) -> Snapshots:
     from pathlib import Path
 
     from pfd_engine.sql_query import Snapshots
 
-    return Snapshots(None if folder is None else Path(folder))
+    with _keeping:
+        if folder not in _kept:
+            _kept[folder] = Snapshots(None if folder is None else Path(folder))
+        return _kept[folder]
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
