@@ -13,7 +13,7 @@ run: .venv/installed
 	$(BIN)/python -m pfd_engine.quickstart --port $(PORT)
 
 test: .venv/installed-dev .venv-hub/installed debian
-	$(BIN)/python -m pytest -n logical --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 e2e: PYTEST := -m browser
 e2e: test
