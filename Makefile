@@ -24,6 +24,7 @@ lint: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/evaluate.py
 	$(BIN)/python benchmarks/pages.py
+	$(BIN)/python benchmarks/dashboard.py
 
 # A short version of each bundled sweep, killed at random ten times on the way: about five minutes on two cores.
 soak: .venv/installed-dev
