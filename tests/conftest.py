@@ -24,6 +24,12 @@ def _own_folders(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _own_main_module(monkeypatch):
+    """Take back the `__main__` that AppTest puts a page's script into: processes that a later test spawns would run that script."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
+@pytest.fixture(autouse=True)
 def _no_worker_left():
     """End the workers that a test's own process started."""
     yield
