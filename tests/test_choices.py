@@ -27,6 +27,8 @@ def script():
     }
     if "part" in st.query_params:  # AppTest forgets one end of such a slider when a script runs again
         found["part"] = choices.span("part", "Part", [1, 4, 16])
+    if "single" in st.query_params:
+        found["single"] = choices.span("single", "Single", [7])
     st.json(found)
     module.finish()
 
@@ -98,6 +100,12 @@ def test_a_part_of_an_axis_is_in_the_address(visit):
     assert found(app)["part"] == [4, 16]
     assert address(app) == {"part": ["4-16"]}
     assert notes(app) == []
+
+
+def test_a_single_value_needs_no_slider(visit):
+    app = visit(single="7-7")
+    assert found(app)["single"] == [7, 7]
+    assert len(app.select_slider) == 0
 
 
 def test_a_name_of_version_1_still_works(visit):

@@ -150,8 +150,10 @@ class Choices:
         return chosen
 
     def span(self, name: str, label: str, values: Sequence[int], **more: Any) -> tuple[int, int]:
-        """Draw a slider with two ends over sorted `values` (two at least) and return the ends; the address says `low-high`."""
+        """Draw a slider with two ends over sorted `values`, none where there is one alone; return the ends. The address: `low-high`."""
         key, whole = self._open(name), (values[0], values[-1])
+        if len(values) < 2:
+            return whole
         if key not in st.session_state:
             asked = st.query_params.get(name)
             low, _, high = (asked or "").partition("-")
