@@ -148,7 +148,10 @@ class Watched:
 
     def choose(self, label: str, option: str) -> float:
         """Return the seconds from the choice of an option until the page is drawn again."""
-        self.page.get_by_role("combobox", name=label).first.click()
+        choices = self.page.get_by_role("combobox", name=label).first
+        choices.scroll_into_view_if_needed()
+        self.page.wait_for_timeout(300)  # a list that opens while the page still scrolls closes at once
+        choices.click()
         choice = self.page.get_by_role("option").filter(has_text=option).first
         choice.wait_for(timeout=10_000)
         self.finished = 0
