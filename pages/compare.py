@@ -57,14 +57,12 @@ def show() -> None:
 def students(choices: Choices) -> list[Mapping[str, Any]]:
     """Let the visitor choose students, and return their rows in the order chosen; says what to do where there are none."""
     from pages.common import compare_data
-    from pages.common.data import the_store
-    from pfd_engine import wall_queries
 
     unknown = translate()
     left, right = st.columns([1, 2], gap="medium", vertical_alignment="bottom")
     with left:
         text = choices.text("find", "Find students", placeholder="Words of a name, such as scaling N=16")
-    listed = {compare_data.item_of(row): row for row in wall_queries.students_with_images(the_store(), text)}
+    listed = compare_data.listed(text)
     if not listed and not text:
         st.info(
             "Nothing is published here yet." if is_demo() else "No result has kept images yet. Measure a pair, and it will appear here."
@@ -73,22 +71,19 @@ def students(choices: Choices) -> list[Mapping[str, Any]]:
             st.page_link(EVALUATE, label="Go to Evaluate")
         return []
     held = [*st.query_params.get_all("item"), *(st.session_state.get(choices.key("item")) or [])]
-    usual = [row for name in BUNDLED for row in wall_queries.students_with_images(the_store(), f"evaluate- {name}", 1)]
-    usual = usual or list(listed.values())[:1]
-    rows = listed | compare_data.found_items(held) | {compare_data.item_of(row): row for row in usual}
+    usual = {item: row for name in BUNDLED for item, row in compare_data.listed(f"evaluate- {name}", 1).items()}
+    usual = usual or dict(list(listed.items())[:1])
+    rows = listed | compare_data.found_items(held) | usual
     with right:
         labels = {item: compare_data.label_of(row) for item, row in rows.items()}
-        default = [compare_data.item_of(row) for row in usual]
         chosen = choices.pick_many(
-            "item", "Students", labels, default, max_selections=MOST_STUDENTS, placeholder="Choose up to six students"
+            "item", "Students", labels, tuple(usual), max_selections=MOST_STUDENTS, placeholder="Choose up to six students"
         )
     if text and not listed:
         st.caption("No student with images has all of these words in its name.")
     if unknown:
-        latest = [row for row in wall_queries.students_with_images(the_store(), "", 4) if row["student"] is None]
-        links = " · ".join(
-            f'<a href="?item={escape(compare_data.item_of(row))}">{escape(compare_data.label_of(row))}</a>' for row in latest
-        )
+        latest = {item: row for item, row in compare_data.listed("", 4).items() if row["student"] is None}
+        links = " · ".join(f'<a href="?item={escape(item)}">{escape(compare_data.label_of(row))}</a>' for item, row in latest.items())
         st.html(f'<p class="open-result">The latest results: {links}</p>' if links else "")
     if not chosen:
         st.info("Choose a student above to see its images.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.common.layout import BIAS_VARIANCE, DYNAMICS, SCALING, page
+from pages.common.layout import BIAS_VARIANCE, DYNAMICS, SCALING, live, page
 from pfd_engine.methods_text import BIBTEX, DECOMPOSITION, DISTANCE, FINDINGS, FLOW, INTRODUCTION, NOTATION, NUMBERS
 
 
@@ -23,7 +23,15 @@ def show() -> None:
     findings()
     st.header("Citation")
     st.markdown("If you use these numbers, cite the paper that introduced them:")
-    st.code(BIBTEX, language="bibtex", wrap_lines=True)
+    citation()
+
+
+@live(None)
+def citation() -> None:
+    """Draw the BibTeX of the paper, once it is opened."""
+    box = st.expander("BibTeX", key="bibtex", on_change="rerun")
+    if box.open:
+        box.code(BIBTEX, language="bibtex", wrap_lines=True)
 
 
 def example() -> None:

@@ -71,8 +71,10 @@ def card(run: Run) -> None:
         st.html(alert(status.message))
     with st.container(horizontal=True, vertical_alignment="center"):
         actions(run, status)
-    with st.expander("Command and log" if mine(run) else "Command", type="compact", key=f"more-{run.id}"):
-        details(run)
+    more = st.expander("Command and log" if mine(run) else "Command", type="compact", key=f"more-{run.id}", on_change="rerun")
+    if more.open:
+        with more:
+            details(run)
 
 
 def actions(run: Run, status: Status) -> None:

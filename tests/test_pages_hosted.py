@@ -71,6 +71,9 @@ def test_runs_offer_to_cancel_and_show_their_log_to_the_one_who_launched_them(as
     as_user(user)
     app = visit("Runs")
     assert_drawn(app)
+    assert "python -m pfd_engine evaluate" not in text_of(app)
+    app.session_state[f"more-{run.id}"] = True  # the command and the log are read once somebody opens them
+    assert_drawn(app.run())
     assert (f"cancel-{run.id}" in [button.key for button in app.button]) is buttons
     assert ("a line of the log" in text_of(app)) is buttons
     assert "python -m pfd_engine evaluate" in text_of(app)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import streamlit as st
+
 from pages.common import words
 from pages.common.data import the_store
 from pfd_engine import store_queries, wall_queries
@@ -138,10 +140,15 @@ def item_of(row: Mapping[str, Any]) -> str:
     return row["run_id"] if row["student"] is None else f"{row['run_id']}|{row['student']}"
 
 
+def listed(text: str, limit: int = 300) -> dict[str, dict[str, Any]]:
+    """Return the students that kept images and have all words of `text` in their names, by item."""
+    return {item_of(row): row for row in _listed(the_store().version, text, limit)}
+
+
 def found_items(items: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return the row of each item that kept images; the run of a sweep without a student stands for all its students."""
     named = [item for item in items if len(item) < 500]
-    rows = wall_queries.students_of(the_store(), [item.partition("|")[0] for item in named])
+    rows = _students_of(the_store().version, tuple(dict.fromkeys(item.partition("|")[0] for item in named)))
     runs = {item for item in named if "|" not in item}
     return {item_of(row): row for row in rows if item_of(row) in named or row["run_id"] in runs}
 
@@ -158,7 +165,7 @@ def read_subjects(rows: Sequence[Mapping[str, Any]]) -> list[Subject]:
                 kept[pair["seed"]] = images
         if labels.count(label) > 1:
             label = f"{label} ({run_id.rsplit('-', 1)[-1]})"
-        facts = {"teacher": row["teacher"]} | wall_queries.facts_of_student(the_store(), run_id, student)
+        facts = {"teacher": row["teacher"]} | _facts(the_store().version, run_id, student)
         subjects.append(Subject(item_of(row), run_id, label, facts, kept))
     return subjects
 
@@ -178,7 +185,7 @@ def with_columns(grid: Grid) -> Grid:
     subjects = []
     for subject in grid.subjects:
         student = subject.item.partition("|")[2] or None
-        found = wall_queries.distances_of_seeds(the_store(), subject.run_id, student, seeds)
+        found = _distances(the_store().version, subject.run_id, student, tuple(seeds))
         subjects.append(replace(subject, to_teacher=found["teacher"], to_empirical=found["empirical"]))
     columns = []
     for seed in seeds:
@@ -215,6 +222,26 @@ def parse_noises(text: str) -> list[int]:
     if len(seeds) > MOST_COLUMNS:
         raise InputError(f"noises are {text[:40]!r}: choose at most {MOST_COLUMNS}")
     return list(seeds)
+
+
+@st.cache_data(max_entries=100, show_spinner=False)
+def _listed(version: str, text: str, limit: int) -> list[dict[str, Any]]:
+    return wall_queries.students_with_images(the_store(), text, limit)
+
+
+@st.cache_data(max_entries=100, show_spinner=False)
+def _students_of(version: str, run_ids: tuple[str, ...]) -> list[dict[str, Any]]:
+    return wall_queries.students_of(the_store(), run_ids)
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _facts(version: str, run_id: str, student: str | None) -> dict[str, Any]:
+    return wall_queries.facts_of_student(the_store(), run_id, student)
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _distances(version: str, run_id: str, student: str | None, seeds: tuple[int, ...]) -> dict[str, dict[int, float]]:
+    return wall_queries.distances_of_seeds(the_store(), run_id, student, seeds)
 
 
 def _kept(pair: Mapping[str, Any]) -> Kept | None:

@@ -80,9 +80,13 @@ def panel(frame: pd.DataFrame, figure: go.Figure | None, name: str, facts: Mappi
         _button(lambda: figure_export.table(plain, form), f"{stem}.{form}", figure_export.TABLE_FORMATS[form], name)
 
 
+@live(None)
 def citation(methods: str, bibtex: str) -> None:
-    """Draw how to report what a page shows: a paragraph of methods, and what to cite; both can be copied."""
-    with st.expander("Methods and citation"):
+    """Draw how to report what a page shows, once it is opened: a paragraph of methods, and what to cite; both can be copied."""
+    box = st.expander("Methods and citation", key="citation", on_change="rerun")
+    if not box.open:  # a browser loads 1.5 MB to draw code
+        return
+    with box:
         st.caption("A paragraph for the methods section, from the record of this measurement. Read it before you use it.")
         st.code(methods, language=None, wrap_lines=True)
         st.caption("What to cite: the paper that introduced the distance, and this software.")
