@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def show() -> None:
     """Draw the page."""
     from pages.common import finding_widgets as widgets
-    from pages.common import findings
+    from pages.common import findings, words
     from pages.common.choices import Choices
     from pages.common.exports import exports
     from pages.common.kept import kept
@@ -44,7 +44,7 @@ def show() -> None:
         low, high = choices.span(
             "steps", "Part that is drawn: training steps", sorted(int(n) for n in found.analysis.curves["step"].unique())
         )
-    unit = "data units" if found.facts.get("descriptor") == "pixel" else f"{found.facts.get('descriptor')} units"
+    unit = words.unit(found.facts.get("descriptor"))
     frame = figures.dynamics_frame(found.analysis.curves, found.analysis.verdicts, found.losses, size).query("@low <= step <= @high")
     on_point = widgets.student_of(choices, found.students)
     figure = kept(lambda: figures.dynamics(frame, unit), "dynamics", sweep.run_id, sweep.stamp, size, low, high)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.common.layout import BIAS_VARIANCE, DYNAMICS, SCALING, live, page
+from pages.common.layout import BIAS_VARIANCE, DYNAMICS, SCALING, page
 from pfd_engine.methods_text import BIBTEX, DECOMPOSITION, DISTANCE, FINDINGS, FLOW, INTRODUCTION, NOTATION, NUMBERS
 
 
 def show() -> None:
     """Draw the page."""
-    from pages.common import words
+    from pages.common import folded, words
 
     st.title("Methods")
     st.markdown(INTRODUCTION)
@@ -23,15 +23,7 @@ def show() -> None:
     findings()
     st.header("Citation")
     st.markdown("If you use these numbers, cite the paper that introduced them:")
-    citation()
-
-
-@live(None)
-def citation() -> None:
-    """Draw the BibTeX of the paper, once it is opened."""
-    box = st.expander("BibTeX", key="bibtex", on_change="rerun")
-    if box.open:
-        box.code(BIBTEX, language="bibtex", wrap_lines=True)
+    folded.code("BibTeX", BIBTEX, "bibtex", "bibtex")
 
 
 def example() -> None:

@@ -105,7 +105,7 @@ def choose(title: str, sentence: str, missing: bool = False) -> None:
 
 def draw(result: Result) -> None:
     """Draw everything about one result, the answer first."""
-    from pages.common import distillation, exports, provenance, results, words
+    from pages.common import distillation, exports, folded, provenance, results, words
     from pages.common.wall import wall
     from pfd_engine.citation import bibtex, methods_of_result
 
@@ -138,8 +138,7 @@ def draw(result: Result) -> None:
     st.header("Where this comes from")
     st.html(provenance.provenance(result))
     if result.config is not None:
-        st.caption("The same from the command line")
-        st.code(provenance.command(result), language="bash", wrap_lines=True)
+        folded.code("The same from the command line", provenance.command(result), "bash", "command")
     exports.citation(methods_of_result(result.details), bibtex(result.details))
     if summary.distillation:
         distillation.next_steps(result)
@@ -165,6 +164,7 @@ def plots(result: Result) -> None:
     """Draw convergence and spread, and offer the numbers behind them."""
     import pandas as pd
 
+    from pages.common import words
     from pages.common.exports import exports
     from pages.common.findings import version
     from pages.common.kept import kept
@@ -180,7 +180,7 @@ def plots(result: Result) -> None:
     }
     if not result.distances:
         return
-    unit = "data units" if result.summary.descriptor == "pixel" else f"{result.summary.descriptor} units"
+    unit = words.unit(result.summary.descriptor)
     shown = {metric: values for metric, values in result.distances.items() if metric in ("PFD", "E_mem")}
     estimates = {metric: number.value for metric, number in result.summary.numbers.items() if number.value is not None}
     note = result.summary.note[:1].upper() + result.summary.note[1:]

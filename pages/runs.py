@@ -11,7 +11,8 @@ from pages.common.layout import EVALUATE, RESULT, alert, boundary, is_demo, live
 from pfd_engine.errors import InputError
 
 if TYPE_CHECKING:
-    from pfd_engine.runs import Run, Status
+    from pfd_engine.run_status import Status
+    from pfd_engine.runs import Run
 
 PER_PAGE = 15
 COLORS = {"queued": "gray", "running": "primary", "finished": "green", "failed": "red", "cancelled": "orange"}

@@ -23,7 +23,7 @@ ALL = "all"
 def show() -> None:
     """Draw the page."""
     from pages.common import finding_widgets as widgets
-    from pages.common import findings
+    from pages.common import findings, words
     from pages.common.choices import Choices
     from pages.common.exports import exports
     from pages.common.kept import kept
@@ -40,7 +40,7 @@ def show() -> None:
     if found.analysis.curves.empty:
         return
     exponent, size, (low, high) = controls(choices, found)
-    unit = "data units" if found.facts.get("descriptor") == "pixel" else f"{found.facts.get('descriptor')} units"
+    unit = words.unit(found.facts.get("descriptor"))
     shown = None if size == ALL else size
     curves, crossed = found.analysis.curves, found.analysis.crossings
     key = ("scaling", sweep.run_id, sweep.stamp, exponent, shown, low, high)

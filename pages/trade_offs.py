@@ -21,7 +21,7 @@ LABELS = {"network_calls": "Network calls", "parameters": "Parameters", "seconds
 def show() -> None:
     """Draw the page."""
     from pages.common import finding_widgets as widgets
-    from pages.common import findings
+    from pages.common import findings, words
     from pages.common.choices import Choices
     from pages.common.exports import exports
     from pages.common.kept import kept
@@ -50,7 +50,7 @@ def show() -> None:
     mine = everything[everything["group"] == group]
     frame = kept(lambda: pareto_front(with_noises(mine[mine[cost].notna() & (mine[cost] > 0)]), cost, "E_gen"), *key, "frame")
     descriptor = str(mine["descriptor"].iloc[0] or "pixel")
-    unit = "data units" if descriptor == "pixel" else f"{descriptor} units"
+    unit = words.unit(descriptor)
     with headline:
         sentence = kept(lambda: trade_off_sentence(frame, cost, "E_gen", figures.COSTS[cost], "name", unit), *key, "sentence")
         widgets.headline(sentence, figures.COLORS["E_gen"])

@@ -6,11 +6,10 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pfd_engine.cli_push import QUIET
+from pfd_engine.cli_results import open_results
 from pfd_engine.errors import InputError
 from pfd_engine.workspace import Workspace
 
@@ -36,7 +35,7 @@ def add_pull_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON on stdout")
 
 
-def publish(options: argparse.Namespace, open_results: Callable[[], Any]) -> int:
+def publish(options: argparse.Namespace) -> int:
     """Publish the runs and print where they went; raises InputError for what cannot be published."""
     if (options.repository is None) == (options.output is None):
         raise InputError("name either a repository, as owner/name, or --output with a folder")

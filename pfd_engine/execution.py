@@ -17,7 +17,8 @@ from pfd_engine.errors import Cancelled, InputError, PFDError, RunError, is_disk
 from pfd_engine.run_config import RunConfig
 from pfd_engine.run_events import EventLog
 from pfd_engine.run_kinds import prepare
-from pfd_engine.runs import ENDED, Run, State, claim_new_run
+from pfd_engine.run_status import ENDED, State
+from pfd_engine.runs import Run, claim_new_run
 from pfd_engine.workspace import Workspace
 
 Event = dict[str, Any]

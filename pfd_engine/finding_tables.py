@@ -125,11 +125,6 @@ def shared_line(facts: Mapping[str, Any], *more: str) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def unit_of(descriptor: object) -> str:
-    """Return the unit of distances: that of the data for pixels, else the descriptor's."""
-    return "data units" if descriptor in (None, "pixel") else f"{descriptor} units"
-
-
 def _teacher(facts: Mapping[str, Any]) -> str:
     revision = words.short_revision(facts.get("teacher_revision"))
     name = words.short(str(facts.get("teacher") or "?"))

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from pfd_engine.errors import InputError
 from pfd_engine.run_events import LINE_LIMIT, parse_lines, read_whole_lines
-from pfd_engine.runs import Run, Status, list_runs, parse_config
+from pfd_engine.run_status import Status
+from pfd_engine.runs import Run, list_runs, parse_config
 from pfd_engine.store_schema import RUNS, TABLES, Table, event_row
 from pfd_engine.workspace import Workspace
 

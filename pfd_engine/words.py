@@ -94,6 +94,11 @@ def parameters(count: int | None) -> str:
     return str(count)
 
 
+def unit(descriptor: object) -> str:
+    """Return the unit of distances: that of the data for pixels, else the descriptor's."""
+    return "data units" if descriptor in (None, "pixel") else f"{descriptor} units"
+
+
 def student(name: str) -> str:
     """Write a sweep's name of a student, `mlp-32 N=4096 seed 0`, as N is written everywhere: `mlp-32 N = 4,096 seed 0`."""
     return re.sub(r"\bN=(\d{1,12})\b", lambda found: f"N = {int(found[1]):,}", name)

@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 from pfd_engine.access import for_others
 from pfd_engine.execution import NOT_MINE, write_log
 from pfd_engine.run_kinds import KINDS
-from pfd_engine.runs import ENDED, MAX_ATTEMPTS, Run, Status, list_runs, runs_lock
+from pfd_engine.run_status import ENDED, Status
+from pfd_engine.runs import MAX_ATTEMPTS, Run, list_runs, runs_lock
 from pfd_engine.workspace import REPOSITORY, Workspace
 
 BUSY_SECONDS, IDLE_SECONDS = 0.25, 1.0

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pfd_engine.bundles.write import write_bundle
 from pfd_engine.experiments.spec import SweepConfig
 from pfd_engine.run_events import EventLog
 from pfd_engine.runs import Run, claim_new_run
+from pfd_engine.store import Store
 from pfd_engine.workspace import Workspace
 from tests import sweep_samples
-from tests.run_samples import measurement, png
+from tests.run_samples import finished_run, measurement, png
 
 SIZES = {"mlp-32": 30_000, "mlp-64": 120_000, "mlp-128": 480_000}
 SAMPLES = (16, 64, 256, 1024)
@@ -103,3 +106,14 @@ def _events(experiment: str, measurements: list[dict[Any, Any]], distances: list
                 "type": "pair", "group": "nearest", "rank": 0, "seed": 7, "distance": 0.5, "teacher_png": png(), "student_png": png(),
                 "nearest_png": None, "student": row["student"], "step": last,
             }  # fmt: skip
+
+
+def a_bundle(folder: Path) -> Path:
+    """Write an evaluation and a sweep of a workspace in `folder` as a bundle that others can pull."""
+    workspace, bundle = Workspace(folder / "workspace"), folder / "bundle"
+    finished_run(workspace)
+    finished_sweep(workspace, "bias-variance")
+    with Store(workspace, None) as store:
+        store.ingest()
+        write_bundle(store, None, bundle)
+    return bundle

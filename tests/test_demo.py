@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -21,6 +18,7 @@ from pfd_engine.access import for_others
 from pfd_engine.bundled import bundled_references
 from pfd_engine.workspace import REPOSITORY
 from tests.app_session import XSRF, Session, texts
+from tests.servers import free_port, running
 
 PAGES = sorted(path.stem for path in (REPOSITORY / "pages").glob("*.py") if path.stem != "__init__")
 HIDE = """
@@ -80,27 +78,11 @@ def test_every_page_is_drawn_first_by_a_fresh_process_without_torch(bare):
     assert not Path(bare["PFD_HOME"]).exists()
 
 
-@contextmanager
 def served(environment, mode="demo", folder=REPOSITORY):
-    """The server as the container starts it; yields its address."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    """The server as the container starts it, for a block, which is given its address."""
+    port = free_port()
     command = [sys.executable, "-m", "pfd_engine.serve", mode, "--port", str(port)]
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            assert process.poll() is None
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(20)
+    return running(command, port, "_stcore/health", folder, environment)
 
 
 @pytest.fixture(scope="module")

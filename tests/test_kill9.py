@@ -17,7 +17,8 @@ import pytest
 
 from pfd_engine.bundled import MEMORIZES, TEACHER
 from pfd_engine.config import EvaluateConfig
-from pfd_engine.runs import ENDED, MAX_ATTEMPTS, Run, create_run, list_runs
+from pfd_engine.run_status import ENDED
+from pfd_engine.runs import MAX_ATTEMPTS, Run, create_run, list_runs
 from pfd_engine.store import Store
 from pfd_engine.workspace import ASSETS, Workspace
 from tests.run_processes import REPOSITORY, call, command, environment, wait_until

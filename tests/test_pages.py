@@ -132,7 +132,8 @@ def test_home_shows_the_latest_result_with_its_interval(measured_home):
 
 def test_result_gives_verdict_numbers_wall_provenance_and_command(measured_home):
     app = visit("Result", run=measured_home["run_id"])
-    shown = text_of(app)
+    app.session_state["command"] = True  # opened
+    shown = text_of(app.run())
     assert "The student memorizes" in shown
     for part in (
         "PFD / shuffled ceiling",

@@ -220,6 +220,8 @@ def test_every_objective_goes_from_the_form_to_a_result_with_a_wall(objective, h
     assert run.status.state == "finished", run.status.message
 
     app = visit("Result", run=run.id)
+    app.session_state["command"] = True  # opened
+    app.run()
     assert_drawn(app)
     shown = text_of(app)
     few_step = OBJECTIVES[objective].few_step

@@ -14,13 +14,12 @@ from benchmarks.browser import chromium, chromium_path
 from pfd_engine.quickstart import main
 from pfd_engine.runs import list_runs
 from pfd_engine.workspace import REPOSITORY, Workspace
+from tests.servers import free_port
 
 
 @pytest.fixture
 def port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    return free_port()
 
 
 @pytest.mark.browser

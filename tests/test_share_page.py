@@ -12,12 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pfd_engine.bundles.write import write_bundle
 from pfd_engine.pull import list_pulled, pull
-from pfd_engine.store import Store
 from pfd_engine.workspace import REPOSITORY, Workspace
-from tests.finding_samples import finished_sweep
+from tests.finding_samples import a_bundle
 from tests.hub_write_stub import HubWriteStub
+from tests.page_visits import visit
 from tests.run_samples import a_config, finished_run
 
 SCRIPT = "<script>alert(1)</script>"
@@ -42,13 +41,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle by somebody else, whose student has a script for a name."""
-    theirs = Workspace(tmp_path_factory.mktemp("theirs"))
-    finished_run(theirs)
-    finished_sweep(theirs, "bias-variance")
-    folder = tmp_path_factory.mktemp("published") / "bundle"
-    with Store(theirs, None) as store:
-        store.ingest()
-        write_bundle(store, None, folder)
+    folder = a_bundle(tmp_path_factory.mktemp("theirs"))
     for table, column in (("measurements", "student"), ("runs", "student")):
         found = pq.read_table(folder / f"{table}.parquet")
         rows = [row | ({column: SCRIPT} if row["run_id"].startswith("evaluate") else {}) for row in found.to_pylist()]
@@ -59,14 +52,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bundle(published: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(published, tmp_path / "bundle"))
-
-
-def visit(page: str = PAGE, **query: str) -> AppTest:
-    app = AppTest.from_file(str(REPOSITORY / "app.py"), default_timeout=60)
-    app.switch_page(page)
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.run()
 
 
 def text_of(app: AppTest) -> str:
@@ -83,7 +68,7 @@ def assert_drawn(app: AppTest) -> None:
 
 
 def test_a_reference_is_pulled_listed_and_removed(home: Workspace, bundle: Path) -> None:
-    app = visit()
+    app = visit(PAGE)
     assert_drawn(app)
     assert "Nothing has been pulled yet" in text_of(app)
     app.text_input(key="shared-reference").set_value(str(bundle)).run()
@@ -101,7 +86,7 @@ def test_a_reference_is_pulled_listed_and_removed(home: Workspace, bundle: Path)
 
 
 def test_a_link_fills_the_field_and_pulls_nothing(home: Workspace, bundle: Path) -> None:
-    app = visit(reference=str(bundle))
+    app = visit(PAGE, reference=str(bundle))
     assert_drawn(app)
     assert app.text_input(key="shared-reference").value == str(bundle)
     assert list_pulled(home) == []
@@ -109,7 +94,7 @@ def test_a_link_fills_the_field_and_pulls_nothing(home: Workspace, bundle: Path)
 
 @pytest.mark.parametrize(("reference", "part"), [("", "is no reference"), (SCRIPT, "is no reference"), ("./nowhere", "there is no folder")])
 def test_what_cannot_be_pulled_is_said_beside_the_field(home: Workspace, reference: str, part: str) -> None:
-    app = visit(reference=reference)
+    app = visit(PAGE, reference=reference)
     app.button(key="pull").click().run()
     assert_drawn(app)
     (alert,) = [element.proto.body for element in app.get("html") if 'role="alert"' in element.proto.body]
@@ -120,7 +105,7 @@ def test_what_cannot_be_pulled_is_said_beside_the_field(home: Workspace, referen
 
 def test_a_damaged_bundle_is_one_sentence_on_the_page(home: Workspace, bundle: Path) -> None:
     (bundle / "runs.parquet").write_bytes(b"nothing")
-    app = visit(reference=str(bundle))
+    app = visit(PAGE, reference=str(bundle))
     app.button(key="pull").click().run()
     assert_drawn(app)
     assert "bundle is damaged: runs.parquet" in text_of(app)
@@ -156,7 +141,7 @@ def test_results_of_others_are_marked_everywhere_and_their_names_are_only_text(h
 def test_the_publish_form_shows_the_equal_command_and_without_a_token_how_to_log_in(home: Workspace, monkeypatch) -> None:
     run = finished_run(home)
     monkeypatch.setenv("HF_TOKEN", "")
-    app = visit(repository="acme/results", private="yes", runs=run.id)
+    app = visit(PAGE, repository="acme/results", private="yes", runs=run.id)
     assert_drawn(app)
     command = f"python -m pfd_engine publish acme/results --run {run.id} --private"
     assert command in [code.value for code in app.get("code")]
@@ -171,7 +156,7 @@ def test_the_publish_form_publishes_and_never_shows_the_token(home: Workspace, m
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with HubWriteStub({}, name="acme/results", kind="datasets", token=TOKEN) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-        app = visit(repository="acme/results", runs=run.id)
+        app = visit(PAGE, repository="acme/results", runs=run.id)
         app.button(key="publish").click().run()
         assert_drawn(app)
         assert "Published 1 run at" in text_of(app)
@@ -187,7 +172,7 @@ def test_the_publish_form_publishes_and_never_shows_the_token(home: Workspace, m
 def test_a_server_for_others_neither_pulls_nor_publishes(home: Workspace, bundle: Path, monkeypatch, mode: str) -> None:
     monkeypatch.setenv("PFD_MODE", mode)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    app = visit(reference=str(bundle))
+    app = visit(PAGE, reference=str(bundle))
     assert_drawn(app)
     assert not app.button
     assert not app.text_input

@@ -24,13 +24,12 @@ from PIL import Image
 
 from pfd_engine import store_queries, sweep_queries
 from pfd_engine.bundles.read import Refused, read_bundle
-from pfd_engine.bundles.write import write_bundle
 from pfd_engine.errors import InputError
 from pfd_engine.pull import list_pulled, pull, remove
 from pfd_engine.store import Store
 from pfd_engine.store_pulled import MAX_PULLED
 from pfd_engine.workspace import REPOSITORY, Workspace
-from tests.finding_samples import finished_sweep
+from tests.finding_samples import a_bundle, finished_sweep
 from tests.run_samples import a_config, finished_run
 
 SCRIPT = "<script>alert(1)</script>"
@@ -39,14 +38,7 @@ SCRIPT = "<script>alert(1)</script>"
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound bundle of an evaluation and a sweep, written by somebody else."""
-    theirs = Workspace(tmp_path_factory.mktemp("theirs"))
-    finished_run(theirs)
-    finished_sweep(theirs, "bias-variance")
-    folder = tmp_path_factory.mktemp("published") / "bundle"
-    with Store(theirs, None) as store:
-        store.ingest()
-        write_bundle(store, None, folder)
-    return folder
+    return a_bundle(tmp_path_factory.mktemp("theirs"))
 
 
 @pytest.fixture

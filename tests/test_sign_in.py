@@ -3,12 +3,8 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from contextlib import contextmanager
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -19,6 +15,7 @@ from pfd_engine.workspace import REPOSITORY, Workspace
 from tests import hub_server
 from tests.app_session import Session, texts
 from tests.browser_visits import Visitor, stop_workers
+from tests.servers import free_port, running
 from tests.test_demo import served
 
 pytestmark = pytest.mark.browser
@@ -32,28 +29,13 @@ server_metadata_url = "{provider}/.well-known/openid-configuration"
 """
 
 
-@contextmanager
 def provider():
-    """An identity provider that knows Ann and Eve, and verified the addresses of both; yields its address."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    """An identity provider that knows Ann and Eve, and verified the addresses of both, for a block, which is given its address."""
+    port = free_port()
     command = [str(REPOSITORY / ".venv-hub" / "bin" / "python"), "-m", "oidc_provider_mock", "--port", str(port)]
     for user in (ANN, EVE):
         command += ["--user-claims", json.dumps({"sub": user, "email": user, "email_verified": True})]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/.well-known/openid-configuration", timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(20)
+    return running(command, port, ".well-known/openid-configuration")
 
 
 def environment(root, **more):

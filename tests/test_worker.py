@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from pfd_engine import worker as worker_module
-from pfd_engine.runs import Run, Status, claim_new_run, create_run, list_runs, retry
+from pfd_engine.run_status import Status
+from pfd_engine.runs import Run, claim_new_run, create_run, list_runs, retry
 from pfd_engine.store import read_run_folders
 from pfd_engine.worker import Worker, ensure_worker, worker_lives
 from pfd_engine.workspace import Workspace

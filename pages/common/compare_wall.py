@@ -97,7 +97,7 @@ def caption(grid: Grid, view: View, sorted_by: str) -> str:
     """Name what the wall shows: models with revisions, noises, metric, order."""
     facts = grid.subjects[0].facts
     descriptor = str(facts.get("descriptor") or "pixel")
-    unit = "data units" if descriptor == "pixel" else f"{descriptor} units"
+    unit = words.unit(descriptor)
     solver, steps = facts.get("solver"), facts.get("solver_steps")
     numbers = "Below a student: its distance to the teacher from the same noise"
     rows = rows_of(grid, view)

@@ -165,7 +165,7 @@ def unit(frame: pd.DataFrame) -> str:
     """Return the unit of the quantity of a frame; empty where it has none."""
     metric = str(frame["metric"].iloc[0]) if len(frame) else ""
     names = frame["descriptor"].dropna().unique()
-    of = "data units" if list(names) in ([], ["pixel"]) else f"{names[0]} units" if len(names) == 1 else "units of the descriptor"
+    of = words.unit(names[0] if len(names) else None) if len(names) < 2 else "units of the descriptor"
     return of if metric in DISTANCES else f"{of}²" if metric in SQUARES else "s" if metric == "seconds" else ""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.common import words
+from pages.common import folded, words
 from pages.common.choices import Choices
 from pages.common.findings import PAGES, TITLES, Sweep, find_sweep, sweeps
 from pages.common.layout import COMPARE, RESULT, is_demo
@@ -197,5 +197,4 @@ def sweep_result(experiment: str, sweep: Sweep) -> None:
     st.header("Where this comes from")
     st.html(words.facts(rows))
     if run.get("command"):
-        st.caption("The same from the command line")
-        st.code(run["command"], language="bash", wrap_lines=True)
+        folded.code("The same from the command line", run["command"], "bash", "command")

@@ -9,7 +9,7 @@ import streamlit as st
 from pages.common import words
 
 if TYPE_CHECKING:
-    from pfd_engine.runs import Status
+    from pfd_engine.run_status import Status
 
 
 def sentence(status: Status) -> str:

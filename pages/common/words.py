@@ -23,6 +23,7 @@ from pfd_engine.words import (
     spelled_interval,
     student,
     training,
+    unit,
     with_interval,
 )
 
@@ -47,6 +48,7 @@ __all__ = [
     "student",
     "table",
     "training",
+    "unit",
     "with_interval",
 ]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfd_engine import figures, findings, store_queries, words
 from pfd_engine.analysis import pareto_front, trade_off_sentence
-from pfd_engine.finding_tables import NOTES, collapse_table, crossings_table, parts_table, shared_line, unit_of, verdicts_table
+from pfd_engine.finding_tables import NOTES, collapse_table, crossings_table, parts_table, shared_line, verdicts_table
 from pfd_engine.site.blocks import Code, Facts, Figure, Heading, Note, Page, Prose, Rows, Sentence, Wall
 from pfd_engine.store import Store
 from pfd_engine.sweep_queries import sweep_measurements, sweep_runs
@@ -81,7 +81,7 @@ def trade_offs_page(store: Store, run_ids: list[str] | None) -> Page:
             frame = pareto_front(with_noises(mine[mine[cost].notna() & (mine[cost] > 0)]), cost, "E_gen")
             if frame.empty:
                 continue
-            unit = unit_of(frame["descriptor"].iloc[0])
+            unit = words.unit(frame["descriptor"].iloc[0])
             sentence = trade_off_sentence(frame, cost, "E_gen", figures.COSTS[cost], "name", unit)
             note = "" if frame["keeps_coupling"].all() else HOLLOW
             left_out = len(mine) - len(frame)
@@ -106,7 +106,7 @@ def _scaling(store: Store, sweep: Sweep) -> Iterator[Any]:
     analysis = findings.scaling(store, sweep.run_id).analysis
     if analysis.curves.empty:
         return
-    unit, fitted = unit_of(sweep.facts.get("descriptor")), analysis.exponent.value
+    unit, fitted = words.unit(sweep.facts.get("descriptor")), analysis.exponent.value
     caption = shared_line(sweep.facts, "bands and intervals: 95 %, over students and noises")
     for name, exponent in (("scaling", 0.0), ("scaling-rescaled", fitted)):
         if exponent == exponent:
@@ -127,7 +127,7 @@ def _dynamics(store: Store, sweep: Sweep) -> Iterator[Any]:
     caption = shared_line(sweep.facts, "bands: 95 %, over students and noises")
     for size in map(str, analysis.curves["size"].unique() if len(analysis.curves) else ()):
         frame = figures.dynamics_frame(analysis.curves, analysis.verdicts, found.losses, size)
-        drawn = figures.dynamics(frame, unit_of(sweep.facts.get("descriptor")))
+        drawn = figures.dynamics(frame, words.unit(sweep.facts.get("descriptor")))
         yield Figure(f"dynamics-{sweep.name}-{size}", drawn, f"E_gen and losses along training, {size}. {sweep.sentence}", frame, caption)
         yield Heading(f"Verdict for each N, {size}", 3)
         yield Rows(verdicts_table(analysis, size), NOTES["verdicts"])

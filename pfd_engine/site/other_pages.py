@@ -9,7 +9,7 @@ import numpy as np
 
 from pfd_engine import figures, methods_text, store_queries, words
 from pfd_engine.analysis import convergence, memorization_verdict
-from pfd_engine.finding_tables import Table, percent, unit_of
+from pfd_engine.finding_tables import Table, percent
 from pfd_engine.site.blocks import Code, Facts, Figure, Formula, Heading, Note, Page, Prose, Rows, Sentence, Wall
 from pfd_engine.site.finding_pages import FILES, NAMES, OWN, Sweep, empty, provenance, read_pairs
 from pfd_engine.store import Store
@@ -111,7 +111,7 @@ def _result(store: Store, run_id: str, result: dict[str, Any]) -> list[Any]:
         blocks.append(Sentence(f"{reason}; E_mem² − PFD² = {difference}, paired by noise.", figures.COLORS[color], lead))
     blocks.append(Rows(_numbers(store, run_id, result)))
     blocks += [Note(f"{str(note)[:1].upper()}{str(note)[1:]}.") for note in [result.get("coupling_note")] if note]
-    unit = unit_of(result.get("descriptor"))
+    unit = words.unit(result.get("descriptor"))
     frame = convergence(squared)
     alt = f"The distances of {names[0]} from the first M noises, with 95 % bands"
     blocks.append(
