@@ -89,7 +89,7 @@ def number_rows(choices: Choices, selection: Selection, total: int) -> tuple[Que
     frame = data.rows(selection, order, descending, position)
     found = widgets.items_of(frame)
     with slot:
-        widgets.number_table(frame, f"explore-rows-{hash((selection, order, descending, position))}", add_items(choices, found))
+        widgets.number_table(frame, f"explore-rows-{hash((selection, order, descending, position))}", choose_rows(choices, found))
     return rows_query(selection, order, descending), found
 
 
@@ -223,20 +223,25 @@ def behind(choices: Choices, selection: Selection, columns: tuple[str, ...]) -> 
         return []
     st.caption(f"{len(frame):,} of {total:,} numbers" if total > len(frame) else f"{total:,} numbers")
     found = widgets.items_of(frame)
-    widgets.number_table(frame, f"explore-behind-{hash((selection, by, key))}", add_items(choices, found))
+    widgets.number_table(frame, f"explore-behind-{hash((selection, by, key))}", choose_rows(choices, found))
     return found
 
 
-def add_items(choices: Choices, found: list[str]) -> Callable[[list[int]], None]:
-    """Return what a selection of rows does: it adds their students to the chosen ones."""
+def choose_rows(choices: Choices, found: list[str]) -> Callable[[list[int]], None]:
+    """Return what a selection of rows does: a row that is ticked adds its student to the chosen ones, one that is unticked takes it out."""
     from pages.common.explore_widgets import MOST_COMPARED
 
-    def add(rows: list[int]) -> None:
-        key = choices.key("item")
-        chosen = [*st.session_state.get(key, []), *(found[row] for row in rows if row < len(found))]
-        st.session_state[key] = list(dict.fromkeys(chosen))[:MOST_COMPARED]
+    before_key = choices.key(f"ticked-{hash(tuple(found))}")
 
-    return add
+    def choose(rows: list[int]) -> None:
+        key = choices.key("item")
+        ticked = list(dict.fromkeys(found[row] for row in rows if row < len(found)))
+        before = st.session_state.get(before_key, [])
+        kept = [item for item in st.session_state.get(key) or [] if item in ticked or item not in before]
+        st.session_state[key] = list(dict.fromkeys([*kept, *(item for item in ticked if item not in before)]))[:MOST_COMPARED]
+        st.session_state[before_key] = ticked
+
+    return choose
 
 
 def empty() -> None:

@@ -184,14 +184,18 @@ def test_the_numbers_behind_a_point_of_the_plot_are_listed(numbers):
     assert len(grouped.dataframe[1].value) == (numbers.query("metric == 'E_gen'")["size"] == "mlp-32").sum()
 
 
-def test_a_selected_row_chooses_its_student(filled):
+def test_a_ticked_row_chooses_its_student_and_an_unticked_one_lets_it_go(filled):
     from pages.common.choices import Choices
-    from pages.explore import add_items
+    from pages.explore import choose_rows
 
     choices = Choices("explore")
-    add_items(choices, ["a", "b|c"])([1, 7])
-    add_items(choices, ["a", "b|c"])([0, 1])
-    assert st.session_state[choices.key("item")] == ["b|c", "a"]
+    st.session_state[choices.key("item")] = ["elsewhere"]
+    choose_rows(choices, ["a", "b|c"])([1, 7])
+    choose_rows(choices, ["a", "b|c"])([0, 1])
+    choose_rows(choices, ["d"])([0])
+    assert st.session_state[choices.key("item")] == ["elsewhere", "b|c", "a", "d"]
+    choose_rows(choices, ["a", "b|c"])([0])
+    assert st.session_state[choices.key("item")] == ["elsewhere", "a", "d"]
 
 
 def test_chosen_students_show_their_wall_and_lead_to_run_finding_and_comparison(filled):

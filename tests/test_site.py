@@ -8,11 +8,12 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+from jinja2 import Environment
 
 from pfd_engine.cli import main
 from pfd_engine.errors import RunError
 from pfd_engine.site.blocks import Figure, Prose
-from pfd_engine.site.export import export_site
+from pfd_engine.site.export import _portable, export_site
 from pfd_engine.store import read_results
 from pfd_engine.workspace import Workspace
 from tests.finding_samples import EVENTS, finished_sweep
@@ -120,6 +121,12 @@ def test_no_path_of_this_machine_is_written(site, measured):
     for path in site.rglob("*.*"):
         if path.name != "plotly.min.js":
             assert str(measured[0].root).encode() not in path.read_bytes(), path
+
+
+def test_a_place_is_replaced_however_it_was_escaped():
+    place = '/home/o\'hara & "co"/'
+    text = Environment(autoescape=True).from_string("{{ place }}runs").render(place=place)
+    assert _portable(f"{text}|{json.dumps(place + 'runs')}", {place: "./"}) == b'./runs|"./runs"'
 
 
 def test_names_with_script_in_them_stay_text(tmp_path):

@@ -9,9 +9,11 @@ import logging
 import os
 import secrets
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import streamlit as st
 
@@ -57,8 +59,15 @@ NAVIGATION = {
     "About": ((METHODS, "Methods"),),
 }
 
+SPARE_EVERY_SECONDS = 60.0
 
-_spared = 0
+
+class _Spared(NamedTuple):
+    modules: int
+    at: float
+
+
+_spared = _Spared(0, 0.0)
 
 
 def is_demo() -> bool:
@@ -98,21 +107,25 @@ def page(title: str) -> Iterator[None]:
             from pages.common.choices import finish
 
             finish()
-    _spare_libraries()
+    _spare_what_stays()
 
 
-def _spare_libraries() -> None:
-    """Take what libraries hold out of garbage collection, whenever more of them have been imported.
+def _spare_what_stays() -> None:
+    """Take libraries and what pages keep out of garbage collection: when more of them are imported, and once a minute.
 
-    Streamlit collects after every run of a page; looking through half a million objects of libraries takes longer than drawing it.
+    Streamlit collects after every run of a page; looking through half a million objects that stay takes longer than drawing it. What
+    has become garbage since is collected here.
     """
     global _spared
-    if len(sys.modules) > _spared:
-        if not _spared:
-            atexit.register(gc.unfreeze)  # or DuckDB's bindings report as lost what nobody collects at the end
-        _spared = len(sys.modules)
-        gc.collect()
-        gc.freeze()
+    now, modules = time.monotonic(), len(sys.modules)
+    if modules <= _spared.modules and now - _spared.at < SPARE_EVERY_SECONDS:
+        return
+    if not _spared.modules:
+        atexit.register(gc.unfreeze)  # or DuckDB's bindings report as lost what nobody collects at the end
+    _spared = _Spared(modules, now)
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def workspace_problem() -> str | None:

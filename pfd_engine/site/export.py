@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import escape
 
 from pfd_engine import __version__
 from pfd_engine.errors import InputError, RunError
@@ -82,8 +84,10 @@ def _places(store: Store) -> dict[str, str]:
 
 
 def _portable(text: str, places: Mapping[str, str]) -> bytes:
+    """Replace the places of this machine, also where HTML or JSON escaped one of their characters."""
     for path, name in places.items():
-        text = text.replace(path, name)
+        for written in (path, str(escape(path)), json.dumps(path)[1:-1]):
+            text = text.replace(written, name)
     return text.encode()
 
 
