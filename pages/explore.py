@@ -89,7 +89,8 @@ def number_rows(choices: Choices, selection: Selection, total: int) -> tuple[Que
     frame = data.rows(selection, order, descending, position)
     found = widgets.items_of(frame)
     with slot:
-        widgets.number_table(frame, f"explore-rows-{hash((selection, order, descending, position))}", choose_rows(choices, found))
+        key = f"explore-rows-{hash((selection, order, descending, position))}"
+        widgets.number_table(frame, key, choose_rows(choices, found, key))
     return rows_query(selection, order, descending), found
 
 
@@ -223,23 +224,27 @@ def behind(choices: Choices, selection: Selection, columns: tuple[str, ...]) -> 
         return []
     st.caption(f"{len(frame):,} of {total:,} numbers" if total > len(frame) else f"{total:,} numbers")
     found = widgets.items_of(frame)
-    widgets.number_table(frame, f"explore-behind-{hash((selection, by, key))}", choose_rows(choices, found))
+    table = f"explore-behind-{hash((selection, by, key))}"
+    widgets.number_table(frame, table, choose_rows(choices, found, table))
     return found
 
 
-def choose_rows(choices: Choices, found: list[str]) -> Callable[[list[int]], None]:
-    """Return what a selection of rows does: a row that is ticked adds its student to the chosen ones, one that is unticked takes it out."""
-    from pages.common.explore_widgets import MOST_COMPARED
+def choose_rows(choices: Choices, found: list[str], table: str) -> Callable[[list[int]], None]:
+    """Return what a selection in a table does: a row that is ticked adds its student to the chosen ones, one that is unticked takes it out.
 
-    before_key = choices.key(f"ticked-{hash(tuple(found))}")
+    `table` is the key of the table, whose rows that are ticked now are those before the selection.
+    """
+    from pages.common.explore_widgets import MOST_COMPARED, selected_rows
+
+    def items(rows: list[int]) -> list[str]:
+        return [found[row] for row in rows if row < len(found)]
+
+    before = items(selected_rows(table))
 
     def choose(rows: list[int]) -> None:
-        key = choices.key("item")
-        ticked = list(dict.fromkeys(found[row] for row in rows if row < len(found)))
-        before = st.session_state.get(before_key, [])
+        key, ticked = choices.key("item"), items(rows)
         kept = [item for item in st.session_state.get(key) or [] if item in ticked or item not in before]
         st.session_state[key] = list(dict.fromkeys([*kept, *(item for item in ticked if item not in before)]))[:MOST_COMPARED]
-        st.session_state[before_key] = ticked
 
     return choose
 

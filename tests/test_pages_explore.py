@@ -190,12 +190,22 @@ def test_a_ticked_row_chooses_its_student_and_an_unticked_one_lets_it_go(filled)
 
     choices = Choices("explore")
     st.session_state[choices.key("item")] = ["elsewhere"]
-    choose_rows(choices, ["a", "b|c"])([1, 7])
-    choose_rows(choices, ["a", "b|c"])([0, 1])
-    choose_rows(choices, ["d"])([0])
-    assert st.session_state[choices.key("item")] == ["elsewhere", "b|c", "a", "d"]
-    choose_rows(choices, ["a", "b|c"])([0])
-    assert st.session_state[choices.key("item")] == ["elsewhere", "a", "d"]
+
+    def tick(rows, found=("a", "b|c"), table="rows"):
+        choose = choose_rows(choices, list(found), table)  # as the table is drawn, before the selection
+        st.session_state[table] = {"selection": {"rows": rows}}
+        choose(rows)
+        return st.session_state[choices.key("item")]
+
+    tick([1, 7])
+    tick([0, 1])
+    assert tick([0], ["d"], "behind") == ["elsewhere", "b|c", "a", "d"]
+    assert tick([0]) == ["elsewhere", "a", "d"]
+    del st.session_state["rows"]  # another page was visited: the table comes back without ticks
+    assert tick([1]) == ["elsewhere", "a", "d", "b|c"]
+    st.session_state[choices.key("item")] = []
+    del st.session_state["rows"]
+    assert tick([1]) == ["b|c"]
 
 
 def test_chosen_students_show_their_wall_and_lead_to_run_finding_and_comparison(filled):

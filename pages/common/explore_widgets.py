@@ -169,6 +169,11 @@ def unit(frame: pd.DataFrame) -> str:
     return of if metric in DISTANCES else f"{of}²" if metric in SQUARES else "s" if metric == "seconds" else ""
 
 
+def selected_rows(key: str) -> list[int]:
+    """Return the positions of the rows that are ticked in the table of this key; none where it has not been drawn."""
+    return list(st.session_state.get(key, {}).get("selection", {}).get("rows", []))
+
+
 def _table(
     table: pd.DataFrame,
     names: Mapping[str, str],
@@ -177,7 +182,7 @@ def _table(
     mode: Literal["single-row", "multi-row"] = "multi-row",
 ) -> None:
     def selected() -> None:
-        on_rows(list(st.session_state[key].get("selection", {}).get("rows", [])))
+        on_rows(selected_rows(key))
 
     st.dataframe(
         table.rename(columns=dict(names)), key=key, hide_index=True, height=min(420, 38 + 35 * max(1, len(table))), on_select=selected,
