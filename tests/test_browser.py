@@ -173,7 +173,9 @@ def test_a_student_is_distilled_from_the_form_to_its_wall_and_measured_again(bro
     with Visitor(browser) as visitor:
         page = visitor.open(f"{address}/distill?distill_batch_size=16&num_noises=32&solver_steps=4")
         page.get_by_role("button", name="their teacher").click()
+        expect(page.get_by_label("Teacher", exact=True)).to_have_value(bundled_references().teacher)
         page.wait_for_selector("tr[aria-current]:has-text('121 k')")
+        visitor.settle()
         page.get_by_label("Training steps", exact=True).fill("30")
         page.get_by_label("Training steps", exact=True).press("Enter")
         page.get_by_label("Training samples N", exact=True).fill("24")

@@ -65,8 +65,7 @@ class Victims:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace, self.kills = workspace, {"worker": 0, "owner": 0, "child": 0}
-        self.acknowledged = [0, 0, 0]
-        self.output = workspace.root / "owner.txt"
+        self.printed: list[Path] = []
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def revive(self) -> None:
@@ -74,10 +73,11 @@ class Victims:
         for name, line in words.items():
             process = self.processes.get(name)
             if process is None or process.poll() is not None:
-                with self.output.open("ab") as output:
+                if name == "owner":
+                    self.printed.append(self.workspace.root / f"owner-{len(self.printed)}.txt")
+                with (self.printed[-1] if name == "owner" else Path(os.devnull)).open("wb") as output:
                     self.processes[name] = subprocess.Popen(
-                        line, env=environment(self.workspace.root), cwd=REPOSITORY, stderr=subprocess.DEVNULL,
-                        stdout=output if name == "owner" else subprocess.DEVNULL,
+                        line, env=environment(self.workspace.root), cwd=REPOSITORY, stderr=subprocess.DEVNULL, stdout=output,
                     )  # fmt: skip
 
     def kill(self, name: str) -> None:
@@ -98,12 +98,12 @@ class Victims:
 
     def check_acknowledged(self) -> None:
         """What an owner printed was committed: no later owner may know less."""
-        lines = self.output.read_bytes().split(b"\n")[:-1]
-        for line in lines:
-            counts = [int(word) for word in line.split()]
-            assert all(now >= before for now, before in zip(counts, self.acknowledged, strict=True)), (counts, self.acknowledged)
-            self.acknowledged = counts
-        self.output.write_bytes(b"")
+        acknowledged = [0, 0, 0]
+        for output in self.printed:
+            for line in output.read_bytes().split(b"\n")[:-1]:
+                counts = [int(word) for word in line.split()]
+                assert all(now >= before for now, before in zip(counts, acknowledged, strict=True)), (counts, acknowledged)
+                acknowledged = counts
 
     def stop(self) -> None:
         for process in self.processes.values():
