@@ -178,6 +178,7 @@ def test_a_student_is_distilled_from_the_form_to_its_wall_and_measured_again(bro
         visitor.settle()
         page.get_by_label("Training steps", exact=True).fill("30")
         page.get_by_label("Training steps", exact=True).press("Enter")
+        page.wait_for_selector("code:has-text('--steps 30')")
         page.get_by_label("Training samples N", exact=True).fill("24")
         page.get_by_label("Training samples N", exact=True).press("Enter")
         page.wait_for_selector("code:has-text('--num-samples 24 --steps 30')")
