@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -58,8 +57,7 @@ def show() -> None:
     download(query, groups if columns else numbers)
     plot(choices, selection, spread)
     offered |= {item: widgets.label_of(item) for item in behind(choices, selection, columns)}
-    asked = st.session_state.get(choices.key("item"), st.query_params.get_all("item"))[: 2 * widgets.MOST_COMPARED]
-    widgets.chosen_students(choices, offered, data.items(asked))
+    widgets.chosen_students(choices, offered, data.items(widgets.asked_items(choices)))
 
 
 def grouping(choices: Choices) -> tuple[tuple[str, ...], str]:
@@ -86,11 +84,8 @@ def number_rows(choices: Choices, selection: Selection, total: int) -> tuple[Que
     order, descending = ordering(choices, "order", "down", ROW_ORDERS, "created", down=True)
     slot = st.container()
     position = widgets.pager(choices, "page", total, "number")
-    frame = data.rows(selection, order, descending, position)
-    found = widgets.items_of(frame)
     with slot:
-        key = f"explore-rows-{hash((selection, order, descending, position))}"
-        widgets.number_table(frame, key, choose_rows(choices, found, key))
+        found = widgets.number_table(choices, data.rows(selection, order, descending, position), "explore-rows")
     return rows_query(selection, order, descending), found
 
 
@@ -119,20 +114,8 @@ def group_rows(choices: Choices, selection: Selection, columns: tuple[str, ...],
         relation = choices.pick("relation", "Set against it by", RELATIONS, "difference") or "difference"
     pinned = Grouping(columns, spread, baseline or "", relation)
     frame = data.groups(selection, pinned, order, descending, position) if baseline else plain
-    keys = list(frame["key"])
-
-    def look(rows: list[int]) -> None:
-        choices.keep("behind", f"group|{keys[rows[-1]]}" if rows and rows[-1] < len(keys) else "")
-
     with slot:
-        widgets.group_table(
-            frame,
-            columns,
-            SPREADS[spread],
-            RELATIONS[relation] if baseline else "",
-            f"explore-groups-{hash((selection, pinned, order, descending, position))}",
-            look,
-        )
+        widgets.group_table(choices, frame, columns, SPREADS[spread], RELATIONS[relation] if baseline else "")
     if baseline:
         st.caption(f"Pinned: {words.markdown(names[baseline])}. Standard errors against it take the groups as independent.")
     return groups_query(selection, pinned, order, descending)
@@ -223,30 +206,7 @@ def behind(choices: Choices, selection: Selection, columns: tuple[str, ...]) -> 
         st.info("Nothing here lies behind it any more: select another.")
         return []
     st.caption(f"{len(frame):,} of {total:,} numbers" if total > len(frame) else f"{total:,} numbers")
-    found = widgets.items_of(frame)
-    table = f"explore-behind-{hash((selection, by, key))}"
-    widgets.number_table(frame, table, choose_rows(choices, found, table))
-    return found
-
-
-def choose_rows(choices: Choices, found: list[str], table: str) -> Callable[[list[int]], None]:
-    """Return what a selection in a table does: a row that is ticked adds its student to the chosen ones, one that is unticked takes it out.
-
-    `table` is the key of the table, whose rows that are ticked now are those before the selection.
-    """
-    from pages.common.explore_widgets import MOST_COMPARED, selected_rows
-
-    def items(rows: list[int]) -> list[str]:
-        return [found[row] for row in rows if row < len(found)]
-
-    before = items(selected_rows(table))
-
-    def choose(rows: list[int]) -> None:
-        key, ticked = choices.key("item"), items(rows)
-        kept = [item for item in st.session_state.get(key) or [] if item in ticked or item not in before]
-        st.session_state[key] = list(dict.fromkeys([*kept, *(item for item in ticked if item not in before)]))[:MOST_COMPARED]
-
-    return choose
+    return widgets.number_table(choices, frame, "explore-behind")
 
 
 def empty() -> None:

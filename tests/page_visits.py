@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import pandas as pd
 from streamlit.testing.v1 import AppTest
 
 from pages.common.layout import HOME
@@ -27,6 +30,15 @@ def checked(app: AppTest) -> AppTest:
 
 def html(app: AppTest) -> str:
     return "\n".join(element.proto.body for element in app.get("html"))
+
+
+def tables(app: AppTest) -> list[pd.DataFrame]:
+    """Return the tables with ticks, all cells as texts, and whether each row is `ticked`."""
+    drawn = [json.loads(element.proto.json) for element in app.get("bidi_component")]
+    return [
+        pd.DataFrame(data["rows"], columns=data["headings"]).assign(ticked=[name in data["ticked"] for name in data["names"]])
+        for data in drawn
+    ]
 
 
 def captions(app: AppTest) -> str:

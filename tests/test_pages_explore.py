@@ -1,5 +1,6 @@
 """The Explore page: table first, everything in the address, a page of rows at most, and one sentence for what a link asks in vain."""
 
+import json
 import shutil
 
 import numpy as np
@@ -13,7 +14,7 @@ from pfd_engine.store import Store
 from pfd_engine.workspace import Workspace
 from tests import page_visits
 from tests.finding_samples import finished_sweep
-from tests.page_visits import address, captions, checked, html
+from tests.page_visits import address, captions, checked, html, tables
 from tests.run_samples import append_raw, finished_run, measurement
 
 
@@ -63,42 +64,42 @@ def test_an_empty_page_says_where_numbers_come_from(home, monkeypatch):
 
 def test_the_table_comes_first_and_holds_one_page(numbers):
     app = visit()
-    assert len(app.dataframe[0].value) == (numbers["metric"] == "E_gen").sum()
+    assert len(tables(app)[0]) == (numbers["metric"] == "E_gen").sum()
     everything = visit(metric="all")
-    assert len(everything.dataframe[0].value) == 50
+    assert len(tables(everything)[0]) == 50
     assert f"1 to 50 of {len(numbers)} numbers" in captions(everything)
-    kinds = [element.type for element in app.main if element.type in ("arrow_data_frame", "dataframe", "plotly_chart")]
-    assert kinds == [app.dataframe[0].type, "plotly_chart"]
+    kinds = [element.type for element in app.main if element.type in ("bidi_component", "plotly_chart")]
+    assert kinds == ["bidi_component", "plotly_chart"]
 
 
 def test_the_second_page_holds_the_rest(numbers):
     pages = range(1, len(numbers) // 50 + 2)
-    shown = pd.concat([visit(metric="all", page=str(page)).dataframe[0].value for page in pages])
+    shown = pd.concat([tables(visit(metric="all", page=str(page)))[0] for page in pages])
     assert sorted(zip(shown["Student"], shown["Quantity"], strict=True)) == sorted(zip(numbers["student"], numbers["metric"], strict=True))
 
 
 def test_groups_show_the_mean_of_their_numbers(numbers):
-    table = visit(group="size").dataframe[0].value.set_index("Size")
+    table = tables(visit(group="size"))[0].set_index("Size")
     groups = numbers[numbers["metric"] == "E_gen"].groupby("size")["value"]
     for size, mean in groups.mean().items():
         shown, error = (float(text) for text in table.loc[size, "Mean ± standard error"].split(" ± "))
         spread = groups.get_group(size).std() / np.sqrt(groups.get_group(size).count())
         assert shown == pytest.approx(mean, abs=spread / 10)
         assert error == pytest.approx(spread, rel=0.06)
-        assert table.loc[size, "Numbers"] == groups.get_group(size).count()
+        assert table.loc[size, "Numbers"] == str(groups.get_group(size).count())
 
 
 @pytest.mark.parametrize(("spread", "named"), [("stderr", "mean ± one standard error"), ("range", "smallest to largest"),
                                                ("quantiles", "5 % to 95 % quantile")])  # fmt: skip
 def test_the_band_is_named_in_the_table_and_below_the_plot(filled, spread, named):
     app = visit(group="size", spread=spread)
-    assert f"[{named}]" in app.dataframe[0].value
+    assert f"[{named}]" in tables(app)[0]
     assert f"Band: {named}" in captions(app)
 
 
 def test_a_pinned_baseline_sets_every_group_against_it(filled):
     app = visit(group="size", baseline="mlp-32", relation="ratio")
-    table = app.dataframe[0].value.set_index("Size")
+    table = tables(app)[0].set_index("Size")
     assert table.loc["mlp-32", "Ratio to the baseline"].startswith("1.00")
     assert "Pinned: mlp-32" in captions(app)
     widget(app, "selectbox", "relation").select("difference")
@@ -117,7 +118,7 @@ def test_choices_go_into_the_address_and_a_link_brings_them_back(filled):
     link = {"metric": "E_mem", "group": ["size", "num_samples"], "size": "mlp-32", "student": "seed 1", "log_y": "yes"}
     assert address(app) == link
     again = visit(**link)
-    pd.testing.assert_frame_equal(again.dataframe[0].value, app.dataframe[0].value)
+    pd.testing.assert_frame_equal(tables(again)[0], tables(app)[0])
     assert again.get("plotly_chart")[0].proto.spec == app.get("plotly_chart")[0].proto.spec
 
 
@@ -154,7 +155,7 @@ def test_what_a_link_asks_in_vain_is_told_in_one_sentence_beside_the_page(filled
     app = visit(**query)
     (warning,) = warnings(app)
     assert told in warning
-    assert len(app.dataframe) == 1
+    assert len(tables(app)) == 1
     assert len(app.get("plotly_chart")) == 1
 
 
@@ -165,7 +166,7 @@ def test_a_filter_of_hostile_text_finds_nothing_and_changes_nothing(filled, text
     assert warnings(app) == []
     widget(app, "text_input", "student").set_value("")
     checked(app.run())
-    assert len(app.dataframe) == 1
+    assert len(tables(app)) == 1
 
 
 def test_all_quantities_make_a_table_and_ask_for_one_to_plot(filled):
@@ -177,35 +178,43 @@ def test_all_quantities_make_a_table_and_ask_for_one_to_plot(filled):
 def test_the_numbers_behind_a_point_of_the_plot_are_listed(numbers):
     app = visit(behind="point|16|mlp-32|E_gen|pixel|–")
     rows = numbers.query("metric == 'E_gen' and num_samples == 16 and size == 'mlp-32'")
-    assert sorted(app.dataframe[1].value["Student"]) == sorted(rows["student"])
+    assert sorted(tables(app)[1]["Student"]) == sorted(rows["student"])
     gone = visit(behind="point|17|mlp-32|E_gen|pixel|–")
     assert "Nothing here lies behind it" in gone.info[0].value
     grouped = visit(group="size", behind="group|mlp-32|E_gen|pixel|–")
-    assert len(grouped.dataframe[1].value) == (numbers.query("metric == 'E_gen'")["size"] == "mlp-32").sum()
+    assert len(tables(grouped)[1]) == (numbers.query("metric == 'E_gen'")["size"] == "mlp-32").sum()
 
 
 def test_a_ticked_row_chooses_its_student_and_an_unticked_one_lets_it_go(filled):
     from pages.common.choices import Choices
-    from pages.explore import choose_rows
+    from pages.common.explore_widgets import MOST_COMPARED, choose
 
     choices = Choices("explore")
     st.session_state[choices.key("item")] = ["elsewhere"]
 
-    def tick(rows, found=("a", "b|c"), table="rows"):
-        choose = choose_rows(choices, list(found), table)  # as the table is drawn, before the selection
-        st.session_state[table] = {"selection": {"rows": rows}}
-        choose(rows)
+    def ticked(item, on):
+        choose(choices, item, on)
         return st.session_state[choices.key("item")]
 
-    tick([1, 7])
-    tick([0, 1])
-    assert tick([0], ["d"], "behind") == ["elsewhere", "b|c", "a", "d"]
-    assert tick([0]) == ["elsewhere", "a", "d"]
-    del st.session_state["rows"]  # another page was visited: the table comes back without ticks
-    assert tick([1]) == ["elsewhere", "a", "d", "b|c"]
-    st.session_state[choices.key("item")] = []
-    del st.session_state["rows"]
-    assert tick([1]) == ["b|c"]
+    assert ticked("a", True) == ["elsewhere", "a"]
+    assert ticked("b|c", True) == ["elsewhere", "a", "b|c"]
+    assert ticked("a", True) == ["elsewhere", "b|c", "a"]
+    assert ticked("elsewhere", False) == ["b|c", "a"]
+    assert ticked("never", False) == ["b|c", "a"]
+    for number in range(MOST_COMPARED):
+        ticked(str(number), True)
+    assert st.session_state[choices.key("item")] == ["b|c", "a", "0", "1", "2", "3"]
+
+
+def test_the_rows_of_the_chosen_students_are_ticked_and_no_seventh_can_be(filled):
+    sweep, _ = filled
+    student = "mlp-64 N=64 seed 1"
+    table = tables(visit(item=[f"{sweep}|{student}"]))[0]
+    assert set(table["Student"][table["ticked"]]) == {student}
+    data = json.loads(visit(item=[f"{sweep}|{name}" for name in table["Student"][:6]]).get("bidi_component")[0].proto.json)
+    assert "6 students are chosen" in data["full"]
+    grouped = tables(visit(group="size", behind="group|mlp-32|E_gen|pixel|–"))[0]
+    assert grouped["Size"][grouped["ticked"]].tolist() == ["mlp-32"]
 
 
 def test_chosen_students_show_their_wall_and_lead_to_run_finding_and_comparison(filled):
@@ -228,7 +237,7 @@ def test_names_of_strangers_are_shown_as_they_stand(home):
     name = "<img src=x onerror=alert(1)> **bold** | $x$"
     append_raw(finished_run(home), measurement(student=name, metric="E_gen", size="<i>", num_samples=4))
     app = visit(group="size", baseline="<i>", item=[], behind="group|<i>|E_gen|pixel|–")
-    assert app.dataframe[1].value["Student"].tolist() == [name]
+    assert tables(app)[1]["Student"].tolist() == [name]
     assert "<img" not in html(app)
     assert "<i>" not in html(app)
 

@@ -116,6 +116,39 @@ def test_from_a_filter_to_a_plot_a_run_its_wall_and_back(browser, address):
         assert_sound(page)
 
 
+def test_rows_are_ticked_by_hand_and_by_keyboard_and_their_link_ticks_them_again(browser, address):
+    def students(page):
+        return [tick.get_attribute("value") for tick in page.locator(".ticked input:checked").all()]
+
+    with Visitor(browser) as visitor:
+        page = visitor.open(f"{address}/explore?metric=E_gen&experiment=scaling&size=mlp-64")
+        ticks = page.locator(".ticked input")
+        ticks.nth(1).check()
+        page.wait_for_url("**item=*")
+        page.wait_for_selector(".wall-cell img")
+        visitor.settle()
+        ticks.nth(3).focus()
+        page.keyboard.press("Space")
+        page.wait_for_selector("text=Compare the 2 students")
+        visitor.settle()
+        chosen, link = students(page), page.url
+        assert len(chosen) == 2
+        assert page.evaluate("document.activeElement.value") == chosen[1]  # where the keyboard was, it stays
+        ticks.nth(1).uncheck()
+        page.wait_for_selector("text=Compare the 2 students", state="detached")
+        assert students(page) == chosen[1:]
+        page.goto(link)
+        page.wait_for_selector("text=Compare the 2 students")
+        assert students(page) == chosen
+        page.goto(f"{address}/explore?group=size")
+        ticks.nth(2).check()
+        page.wait_for_selector("text=Behind the selected group")
+        ticks.nth(4).check()
+        page.wait_for_url("**behind=group%7Cmlp-128*")
+        page.wait_for_function("document.querySelectorAll('.ticked input:checked').length === 1")
+        assert_sound(page)
+
+
 def test_two_tabs_of_one_browser_keep_their_own_choices(browser, address):
     with Visitor(browser) as visitor:
         first = visitor.open(f"{address}/scaling?size=mlp-64")

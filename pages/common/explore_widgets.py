@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -70,9 +70,14 @@ def _narrow(choices: Choices, selection: Selection, facets: Mapping[str, Mapping
     )
 
 
-def number_table(frame: pd.DataFrame, key: str, on_rows: Callable[[list[int]], None]) -> None:
-    """Draw a page of numbers, a row each; `on_rows` is called with the positions of the rows that the visitor selects."""
+def number_table(choices: Choices, frame: pd.DataFrame, key: str) -> list[str]:
+    """Draw a page of numbers, a row each, with a tick at those of the chosen students; return the items of all rows."""
     import pandas as pd
+
+    from pages.common.ticked_table import ticked_table
+
+    def tick(item: str, on: bool) -> None:
+        choose(choices, item, on)
 
     value = [
         words.with_interval(row["value"], _known(row["ci_low"]), _known(row["ci_high"]))
@@ -82,16 +87,22 @@ def number_table(frame: pd.DataFrame, key: str, on_rows: Callable[[list[int]], N
     ]
     shown = ["student", "teacher", "size", "num_samples", "student_seed", "step", "descriptor", "experiment", "state", "source", "run_id"]
     table = pd.DataFrame({"metric": _quantities(frame), "value": value} | {name: frame[name] for name in shown})
-    names = {"value": "Value [95 % interval]"} | {name: NAMES[name] for name in ("metric", *shown)}
-    _table(table.assign(teacher=frame["teacher"].map(words.short)), names, key, on_rows)
+    table = table.assign(teacher=frame["teacher"].map(words.short)).rename(columns=NAMES | {"value": "Value [95 % interval]"})
+    found, chosen = items_of(frame), asked_items(choices)
+    full = f"{MOST_COMPARED} students are chosen, which is the most" if len(chosen) >= MOST_COMPARED else ""
+    ticked_table(table, found, chosen, key, tick, telling=3, full=full)
+    return found
 
 
-def group_table(
-    frame: pd.DataFrame, columns: tuple[str, ...], spread: str, relative: str, key: str, on_rows: Callable[[list[int]], None]
-) -> None:
+def group_table(choices: Choices, frame: pd.DataFrame, columns: tuple[str, ...], spread: str, relative: str) -> None:
     """Draw a page of groups: their values, the mean with its standard error, the band named `spread`, and what stands relative to the
-    baseline under the heading `relative` (empty: no baseline)."""
+    baseline under the heading `relative` (empty: no baseline); with a tick at the group whose numbers are shown."""
     import pandas as pd
+
+    from pages.common.ticked_table import ticked_table
+
+    def look(group: str, on: bool) -> None:
+        choices.keep("behind", group if on else "")
 
     rows = frame.to_dict("records")
     table = pd.DataFrame({name: frame[name].map(words.short) if name == "teacher" else frame[name] for name in columns})
@@ -104,7 +115,9 @@ def group_table(
         table["relative"] = [_with_error(row["relative"], row["relative_stderr"]) for row in rows]
     table["numbers"], table["runs"] = frame["numbers"], frame["runs"]
     names = NAMES | {"quantity": "Quantity", "mean": "Mean ± standard error", "spread": f"[{spread}]", "relative": relative}
-    _table(table, {str(name): names[str(name)] for name in table}, key, on_rows, "single-row")
+    table = table.rename(columns=names)
+    shown = st.query_params.get("behind", "")
+    ticked_table(table, [f"group|{key}" for key in frame["key"]], [shown], "explore-groups", look, telling=len(columns) + 1)
 
 
 def pager(choices: Choices, name: str, total: int, noun: str) -> int:
@@ -133,7 +146,7 @@ def chosen_students(choices: Choices, offered: Mapping[str, str], known: Mapping
     st.header("Chosen students")
     options = {item: label_of(item) for item in known} | dict(offered)
     chosen = choices.pick_many(
-        "item", "Students to look at and to compare", options, placeholder="Select rows above, or choose here", max_selections=MOST_COMPARED
+        "item", "Students to look at and to compare", options, placeholder="Tick rows above, or choose here", max_selections=MOST_COMPARED
     )
     if not chosen:
         return
@@ -147,6 +160,17 @@ def chosen_students(choices: Choices, offered: Mapping[str, str], known: Mapping
     draw_wall(run_id, student or None)
     if (experiment := known.get(seen)) in PAGES:
         st.page_link(PAGES[experiment], label=f"See its sweep under {TITLES[experiment]}", query_params={"run": run_id})
+
+
+def choose(choices: Choices, item: str, on: bool) -> None:
+    """Add a student to the chosen ones, unless they are as many as can be compared, or let it go."""
+    kept = [other for other in asked_items(choices) if other != item]
+    st.session_state[choices.key("item")] = [*kept, item][:MOST_COMPARED] if on else kept
+
+
+def asked_items(choices: Choices) -> list[str]:
+    """Return the chosen students; those that a link asks for, found or not, before they are drawn."""
+    return list(st.session_state.get(choices.key("item"), st.query_params.get_all("item")) or [])[: 2 * MOST_COMPARED]
 
 
 def items_of(frame: pd.DataFrame) -> list[str]:
@@ -167,27 +191,6 @@ def unit(frame: pd.DataFrame) -> str:
     names = frame["descriptor"].dropna().unique()
     of = words.unit(names[0] if len(names) else None) if len(names) < 2 else "units of the descriptor"
     return of if metric in DISTANCES else f"{of}²" if metric in SQUARES else "s" if metric == "seconds" else ""
-
-
-def selected_rows(key: str) -> list[int]:
-    """Return the positions of the rows that are ticked in the table of this key; none where it has not been drawn."""
-    return list(st.session_state.get(key, {}).get("selection", {}).get("rows", []))
-
-
-def _table(
-    table: pd.DataFrame,
-    names: Mapping[str, str],
-    key: str,
-    on_rows: Callable[[list[int]], None],
-    mode: Literal["single-row", "multi-row"] = "multi-row",
-) -> None:
-    def selected() -> None:
-        on_rows(selected_rows(key))
-
-    st.dataframe(
-        table.rename(columns=dict(names)), key=key, hide_index=True, height=min(420, 38 + 35 * max(1, len(table))), on_select=selected,
-        selection_mode=mode, alt=f"A table with the columns {', '.join(names.values())}",
-    )  # fmt: skip
 
 
 def _quantities(frame: pd.DataFrame) -> list[str]:
