@@ -1,4 +1,4 @@
-"""Pictures of every page, wide and narrow, light and dark: `python benchmarks/screenshots.py FOLDER [--url URL]`."""
+"""Pictures of every page, wide and narrow, light and dark: `python benchmarks/screenshots.py FOLDER [--demo] [--url URL]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.browser import DRAWN, chromium, serve
+import duckdb
+
+from benchmarks.browser import DRAWN, REPOSITORY, chromium, serve
 from benchmarks.workspaces import measured_workspace, pull_results_of_others
 
 WIDTHS, SCHEMES = (1440, 390), ("light", "dark")
@@ -38,18 +40,29 @@ def picture(browser: Any, url: str, width: int, scheme: str, path: Path) -> None
         context.close()
 
 
+def shipped_evaluation() -> str:
+    """Return the run of an evaluation that the repository ships."""
+    with duckdb.connect(REPOSITORY / "results.duckdb", read_only=True) as connection:
+        (run_id,) = connection.execute("select max(run_id) from runs where kind = 'evaluate'").fetchone()
+    return str(run_id)
+
+
 def main() -> int:
-    """Take the pictures, of a server that runs already or of one with freshly measured results."""
+    """Take the pictures: of a server that runs already, of the demo, or of a server with freshly measured results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--url", help="a server that runs already; needs --run")
+    parser.add_argument("--demo", action="store_true", help="take the pictures of the demo, which shows what the repository ships")
     parser.add_argument("--run", help="the run that the Result page shows")
     parser.add_argument("--only", nargs="*", default=[], help="names of the pages to take, all where none is given")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         base, run_id = options.url, options.run
-        if base is None:
+        if options.demo:
+            run_id = run_id or shipped_evaluation()
+            base = stack.enter_context(serve(environment={"PFD_MODE": "demo"}))
+        elif base is None:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             run_id = measured_workspace(home)
             if not options.only or "shared" in options.only:
