@@ -32,9 +32,12 @@ def picture(browser: Any, url: str, width: int, scheme: str, path: Path) -> None
         page.wait_for_selector(DRAWN, state="attached", timeout=60_000)
         page.wait_for_selector("h1", timeout=60_000)
         page.wait_for_function(ALL_DRAWN, timeout=60_000)
-        height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-        page.set_viewport_size({"width": width, "height": max(900, min(height, 8000))})
-        page.wait_for_timeout(800)
+        height = 0
+        while height < (now := page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")):
+            height = now
+            page.set_viewport_size({"width": width, "height": max(900, min(height, 8000))})
+            page.wait_for_timeout(800)
+            page.wait_for_function(ALL_DRAWN, timeout=60_000)
         page.screenshot(path=path)
     finally:
         context.close()

@@ -71,7 +71,7 @@ def students(choices: Choices) -> list[Mapping[str, Any]]:
             st.page_link(EVALUATE, label="Go to Evaluate")
         return []
     held = [*st.query_params.get_all("item"), *(st.session_state.get(choices.key("item")) or [])]
-    usual = {item: row for name in BUNDLED for item, row in compare_data.listed(f"evaluate- {name}", 1).items()}
+    usual = compare_data.newest_own(f"evaluate- {name}" for name in BUNDLED)
     usual = usual or dict(list(listed.items())[:1])
     rows = listed | compare_data.found_items(held) | usual
     with right:
@@ -168,6 +168,9 @@ def draw(number: int, grid: Grid, asked: Sequence[int], count: int, sort: str, v
     columns = list(grid.columns)
     if layout == "shared":
         columns = [column for column in columns if None not in column.kept]
+        whole = [column for column in columns if column.has(view.extras)]
+        if not asked and len(whole) >= ENOUGH_SHARED:
+            columns = whole
     if asked:
         missing = sorted(set(asked) - {column.seed for column in columns})
         if missing:

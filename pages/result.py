@@ -194,7 +194,7 @@ def plots(result: Result) -> None:
         exports(drawn, figure, f"{result.summary.run_id}-convergence", facts, "The estimate from the first M noises, with its 95 % band")
     with right:
         st.header("Spread over noises")
-        st.caption("How far apart the two end points are, noise by noise; dashed: the root mean square over all noises.")
+        st.caption("The distance of each noise; dashed: their root mean square.")
         figure = kept(lambda: figures.histogram(shown, estimates, unit, note), *key, "histogram")
         st.plotly_chart(figure, key="histogram", config=figures.CONFIG)
         squared = {f"{metric}_squared_distance": values for metric, values in result.distances.items()}

@@ -59,10 +59,9 @@ def show() -> None:
         return
     known, frame = len(frame), frame[frame["pareto"] | (frame.index < DRAWN)]
     uncoupled = not frame["keeps_coupling"].all()
-    if uncoupled:
-        st.warning(NOTE)
     figure = kept(lambda: figures.trade_offs(frame, cost, unit, NOTE.replace(": ", ":<br>") if uncoupled else ""), *key)
-    widgets.plot(figure, "trade-offs-plot", f"E_gen against {figures.COSTS[cost]}", lambda data: choose(choices, data))
+    alt = f"E_gen against {figures.COSTS[cost]}{'. ' + NOTE if uncoupled else ''}"
+    widgets.plot(figure, "trade-offs-plot", alt, lambda data: choose(choices, data))
     missing = len(mine) - known
     left_out = f"{missing} of {len(mine)} results state no number of {figures.COSTS[cost]} and are left out" if missing else ""
     newest = f"the newest {DRAWN} of {known:,} and the whole front: the Explore page has all" if len(frame) < known else ""

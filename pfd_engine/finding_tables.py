@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pfd_engine.analysis import BiasVarianceAnalysis, DynamicsAnalysis, ScalingAnalysis
 
 PAPER_EXPONENT = 0.5
-MOVES = (("fall", "first fall"), ("rise", "rise"), ("second_fall", "second fall"))
+MOVES = (("fall", "First fall"), ("rise", "Rise"), ("second_fall", "Second fall"))
 NOTES = {
     "collapse": "Collapse: the share of a curve's variance between sizes, at equal N / parametersᵃ, that rescaling removes, with its 95 % "
     "interval. Below 0, rescaling drives the curves apart.",
@@ -51,7 +51,7 @@ def collapse_table(analysis: ScalingAnalysis) -> Table | None:
         ["the paper's", f"{PAPER_EXPONENT:g}", *(cells["paper", curve] for curve in curves)],
         ["none", "0", *("0 %, by definition" for _ in curves)],
     ]
-    return Table(["rescaling", "exponent a of N* ~ parametersᵃ", *(f"collapse of {curve}" for curve in curves)], rows)
+    return Table(["Rescaling", "Exponent a of N* ~ parametersᵃ", *(f"Collapse of {curve}" for curve in curves)], rows)
 
 
 def crossings_table(analysis: ScalingAnalysis) -> Table:
@@ -65,7 +65,7 @@ def crossings_table(analysis: ScalingAnalysis) -> Table:
         interval = "–" if row["censored"] == "unknown" else f"{low} to {high}"
         known = row["parameters"] == row["parameters"]
         rows.append([str(row["size"]), words.parameters(int(row["parameters"]) if known else None), value, interval, f"{row['seeds']}"])
-    return Table(["size", "parameters", "N*", "95 % interval", "student seeds"], rows)
+    return Table(["Size", "Parameters", "N*", "95 % interval", "Student seeds"], rows)
 
 
 def verdicts_table(analysis: DynamicsAnalysis, size: str) -> Table:
@@ -77,7 +77,7 @@ def verdicts_table(analysis: DynamicsAnalysis, size: str) -> Table:
             moves = [_move(row[m], row[f"{m}_low"], row[f"{m}_high"]) for m, _ in MOVES]
             students = f"{row['seeds']}" + (f" ({row['left_out']} left out)" if row["left_out"] else "")
             rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *steps, *moves, students])
-    headings = ["N", "verdict", "dip at step", "peak at step", "second dip at step", *(f"{name} of E_gen" for _, name in MOVES), "students"]
+    headings = ["N", "Verdict", "Dip at step", "Peak at step", "Second dip at step", *(f"{name} of E_gen" for _, name in MOVES), "Students"]
     return Table(headings, rows)
 
 
@@ -88,7 +88,7 @@ def parts_table(analysis: BiasVarianceAnalysis) -> Table:
         parts = [words.with_interval(row[part], row[f"{part}_low"], row[f"{part}_high"]) for part in ("bias2", "variance", "E_gen2")]
         share = f"{100 * row['share']:.0f} % [{100 * row['share_low']:.0f}, {100 * row['share_high']:.0f}]"
         rows.append([str(row["size"]), f"{row['num_samples']:,}", *parts, share, str(row["dominates"])])
-    return Table(["size", "N", "bias²", "variance", "E_gen²", "variance's share", "larger part"], rows)
+    return Table(["Size", "N", "Bias²", "Variance", "E_gen²", "Variance's share", "Larger part"], rows)
 
 
 def students_table(measurements: pd.DataFrame) -> Table:
@@ -102,7 +102,7 @@ def students_table(measurements: pd.DataFrame) -> Table:
         known = row["parameters"] == row["parameters"]
         numbers = [f"{row['num_samples']:,}", f"{row['seeds']}", words.with_interval(row["value"], row["ci_low"], row["ci_high"])]
         rows.append([str(row["size"]), words.parameters(int(row["parameters"]) if known else None), *numbers])
-    return Table(["size", "parameters", "N", "student seeds", "E_gen"], rows)
+    return Table(["Size", "Parameters", "N", "Student seeds", "E_gen"], rows)
 
 
 def shared_line(facts: Mapping[str, Any], *more: str) -> str:
@@ -136,11 +136,12 @@ def percent(value: float, low: float, high: float) -> str:
     if value != value:
         return "–"
     digits = 1 if high - low < 0.02 else 0
-    return (
+    written = (
         f"{100 * value:.0f} %"
         if low != low or high != high
         else "{:.{d}f} % [{:.{d}f}, {:.{d}f}]".format(*(100 * number for number in (value, low, high)), d=digits)
     )
+    return written.replace("-", "−")
 
 
 def _move(value: float, low: float, high: float) -> str:

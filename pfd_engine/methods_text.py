@@ -20,13 +20,13 @@ NUMBERS = (
     ),
     ("E_emp", "PFD from that exact flow to the teacher: where perfect memorization would end", "what any student does"),
     (
-        "memorization ratio",
+        "Memorization ratio",
         "share of images whose nearest training image is closer than a third of the second nearest",
         "copies of an image that the training set nearly holds twice are missed",
     ),
-    ("shuffled ceiling", "the same end points paired at random: models without a common coupling", "it is no bound: a PFD can exceed it"),
+    ("Shuffled ceiling", "the same end points paired at random: models without a common coupling", "it is no bound: a PFD can exceed it"),
     (
-        "interval",
+        "Interval",
         "95 %: of one evaluation over the noises alone; of a sweep over students, their training sets among them, and noises",
         "what another recipe, teacher or data set would give",
     ),

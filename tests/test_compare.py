@@ -212,6 +212,21 @@ def test_two_students_share_the_columns_of_the_noises_that_both_kept(pair):
     assert seeds(visit(item=list(pair), sort="disagreement")) == [[1, 2, 3, 5, 4]]
 
 
+def test_noises_with_every_row_are_preferred_unless_others_are_asked_for(home):
+    teacher = {seed: 20 * seed for seed in range(7)}
+    kept = {seed: images(teacher[seed], teacher[seed] + 30, teacher[seed] + 10, 7 if seed > 1 else None) for seed in teacher}
+    pair = [measured(home, name, kept).id for name in ("someone/first", "someone/second")]
+    assert seeds(visit(item=pair)) == [[2, 3, 4, 5, 6]]
+    assert seeds(visit(item=pair, rows="nearest")) == [[0, 1, 2, 3, 4, 5, 6]]
+    assert seeds(visit(item=pair, noises="0-3")) == [[0, 1, 2, 3]]
+
+
+def test_a_first_visit_shows_ones_own_students_before_those_of_others(monkeypatch):
+    rows = {"a": {"source": "hub:someone/results"}, "b": {"source": "published"}, "c": {"source": "workspace"}}
+    monkeypatch.setattr(compare_data, "listed", lambda text, limit=300: rows if text == "known" else {})
+    assert compare_data.newest_own(["known", "unknown"]) == {"b": rows["b"]}
+
+
 def test_gaps_are_shown_and_told_where_all_noises_are_wanted(pair):
     app = visit(item=list(pair), layout="all", sort="seed")
     assert seeds(app) == [[0, 1, 2, 3, 4, 5]]

@@ -171,8 +171,9 @@ def test_trade_offs_say_where_the_coupling_is_lost(home):
     run = finished_run(home)
     append_raw(run, measurement(student="someone/matched", objective="distribution-matching", student_steps=1, value=2.0, parameters=500))
     app = visit(TRADE_OFFS)
-    assert "do not keep the noise-to-image coupling" in app.warning[0].value
-    assert "Hollow points" in str(app.get("plotly_chart")[0].proto)
+    plot = app.get("plotly_chart")[0].proto
+    assert "Hollow points" in plot.spec
+    assert "do not keep the noise-to-image coupling" in plot.alt
 
 
 def test_students_are_named_as_n_is_written_everywhere(sweeps):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -83,6 +83,10 @@ class Column:
     kept: tuple[Kept | None, ...]
     distances: tuple[float | None, ...]
 
+    def has(self, extras: Collection[str]) -> bool:
+        """Whether all students kept their images of this noise, and those of the further rows (`empirical`, `nearest`)."""
+        return all(kept is not None and all(getattr(kept, name) is not None for name in extras) for kept in self.kept)
+
     @property
     def mean_distance(self) -> float | None:
         """The mean of the students' distances to the teacher."""
@@ -143,6 +147,12 @@ def item_of(row: Mapping[str, Any]) -> str:
 def listed(text: str, limit: int = 300) -> dict[str, dict[str, Any]]:
     """Return the students that kept images and have all words of `text` in their names, by item."""
     return {item_of(row): row for row in _listed(the_store().version, text, limit)}
+
+
+def newest_own(searches: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return for each search the newest student that was not pulled from others, by item."""
+    found = (next(((item, row) for item, row in listed(text).items() if not is_pulled(row)), None) for text in searches)
+    return dict(pair for pair in found if pair is not None)
 
 
 def found_items(items: Iterable[str]) -> dict[str, dict[str, Any]]:

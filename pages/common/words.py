@@ -139,11 +139,22 @@ def numbers(items: list[tuple[str, str, str]]) -> str:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, prose: bool = False) -> str:
     """Return a table in HTML that scrolls sideways where it is too wide; all escaped. `prose`: its last column is text that wraps."""
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' if heading else "<td></td>" for heading in headings)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    columns = list(zip(*rows, strict=True)) or [()] * len(headings)
+    marks = [' class="text"' if _is_text(column) else "" for column in columns]
+    head = "".join(
+        f'<th scope="col"{mark}>{escape(heading)}</th>' if heading else "<td></td>" for heading, mark in zip(headings, marks, strict=True)
+    )
+    body = "".join(
+        "<tr>" + "".join(f"<td{mark}>{escape(cell)}</td>" for cell, mark in zip(row, marks, strict=True)) + "</tr>" for row in rows
+    )
     kind = "plain prose" if prose else "plain"
     label = f"Table of {', '.join(filter(None, headings))}"
     return scrolled(f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>', label)
+
+
+def _is_text(column: Sequence[str]) -> bool:
+    """Whether a column of a table holds words alone, which stand on the left; numbers stand on the right."""
+    return any(cell not in ("", "–") for cell in column) and not any(character.isdigit() for cell in column for character in cell)
 
 
 def scrolled(table: str, label: str) -> str:

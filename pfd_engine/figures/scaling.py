@@ -132,8 +132,11 @@ def _axes(figure: go.Figure, frame: pd.DataFrame, exponent: float) -> None:
         values = values[:: -(-len(values) // TICKS)] if values else []
         figure.update_xaxes(title_text="Training samples N (log₂ scale)", tickvals=values, ticktext=[f"{value:,.0f}" for value in values])
     else:
-        octaves = np.log2(points.max() / points.min()) if len(points) else 0
+        low, high = (int(np.round(np.log2(end))) for end in (points.min(), points.max())) if len(points) else (0, 0)
+        step = -(-(high - low) // TICKS) or 1
+        powers = range(-(-low // step) * step, high + 1, step)
         figure.update_xaxes(
-            title_text=f"N / parameters^{exponent:.2f} (log₂ scale)", dtick=float(np.log10(2) * max(1, -(-octaves // TICKS)))
+            title_text=f"N / parameters<sup>{exponent:.2f}</sup> (log₂ scale)",
+            tickvals=[2.0**power for power in powers],
+            ticktext=[f"2<sup>{power}</sup>".replace("-", "−") for power in powers],
         )
-        figure.update_xaxes(tickformat=".3~g")
