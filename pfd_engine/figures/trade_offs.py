@@ -61,7 +61,9 @@ def _points(rows: pd.DataFrame, cost: str, objective: str, *, keeps: bool) -> go
         y=rows["E_gen"].to_numpy(),
         mode="markers",
         name=objective if keeps else f"{objective}, coupling not kept",
-        marker={"color": color, "size": 9, "symbol": symbol if keeps else f"{symbol}-open", "opacity": 0.8, "line": {"width": 1.5}},
+        marker={"color": color, "size": 9, "symbol": symbol, "line": {"width": 0.7, "color": "rgba(255, 255, 255, 0.7)"}}
+        if keeps
+        else {"color": color, "size": 9, "symbol": f"{symbol}-open", "line": {"width": 1.8}},
         error_y={
             "type": "data", "symmetric": False, "array": (rows["ci_high"] - rows["E_gen"]).to_numpy(),
             "arrayminus": (rows["E_gen"] - rows["ci_low"]).to_numpy(), "color": color, "thickness": 1, "width": 0,
