@@ -31,12 +31,26 @@ _ESCAPES = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "Ψ": r"$\Psi$",
+    "Φ": r"$\Phi$",
     "σ": r"$\sigma$",
+    "∼": r"$\sim$",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "√": r"$\surd$",
+    "→": r"$\to$",
+    "‖": r"$\Vert$",
+    "∑": r"$\sum$",
+    "₂": r"\textsubscript{2}",
+    "ᵃ": r"\textsuperscript{a}",
+    "…": r"\ldots{}",
+    "†": r"\textdagger{}",
     "²": r"\textsuperscript{2}",
     "−": "$-$",
     "–": "--",
     "·": r"\textperiodcentered{}",
 }
+# What pdfLaTeX prints without a package: the accented letters that it can compose, and quotes.
+_PRINTED = re.compile("(?:(?![«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ])[\x00-\u017f‘’“”])*")
 _ENDS = (("_low", "_high"), ("_ci_low", "_ci_high"))
 
 
@@ -49,7 +63,7 @@ def latex_table(frame: pd.DataFrame, caption: str, label: str = "tab:pfd") -> st
     """Return a `table` with booktabs rules (`\\usepackage{booktabs}`): a value and its interval share a cell.
 
     The interval of a column `x` is `x_low` and `x_high`; that of `value` (and of `E_gen`, where it has none) also `ci_low` and `ci_high`.
-    Columns that are empty throughout are left out; at most 500 rows, which a comment says.
+    Columns that are empty throughout are left out; at most 500 rows, which a comment says, as it does where letters need LuaLaTeX.
     """
     intervals = _intervals([str(name) for name in frame.columns])
     taken = {end for ends in intervals.values() for end in ends}
@@ -58,11 +72,14 @@ def latex_table(frame: pd.DataFrame, caption: str, label: str = "tab:pfd") -> st
     head = " & ".join(escaped(name.replace("_", " ") if name.islower() else name) for name in shown)
     rows = [_row(row, shown, intervals) for row in frame.head(MOST_ROWS).to_dict("records")]
     more = [f"% {len(frame) - MOST_ROWS} further rows are left out"] if len(frame) > MOST_ROWS else []
+    caption_text = escaped(caption)
+    plain = _PRINTED.fullmatch("".join([caption_text, head, *rows]))
     return "\n".join(
         [
+            *([] if plain else ["% for LuaLaTeX or XeLaTeX, with a font that has all of these letters: pdfLaTeX has none"]),
             r"\begin{table}",
             r"  \centering",
-            rf"  \caption{{{escaped(caption)}}}",
+            rf"  \caption{{{caption_text}}}",
             rf"  \label{{{re.sub(r'[^A-Za-z0-9:-]', '-', label)}}}",
             rf"  \begin{{tabular}}{{{''.join('r' if name in numeric else 'l' for name in shown)}}}",
             r"    \toprule",

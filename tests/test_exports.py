@@ -173,6 +173,14 @@ def test_a_latex_table_has_intervals_with_sensible_digits(frame):
     assert "100 further rows are left out" in long
 
 
+def test_a_latex_table_says_which_letters_pdflatex_cannot_print(frame):
+    own = "Ψ: pixel · ln σ ~ N(0, 1.4²) · −3 ± 1 × 2 → 95 % – N / parametersᵃ (log₂ scale) … √ “é ß ő”"
+    assert not re.search(r"[^\x00-\u017f“”]", escaped(own))
+    assert "LuaLaTeX" not in latex_table(frame, own)
+    for text in ("数字", "đ", "«"):
+        assert latex_table(frame, text).startswith("% for LuaLaTeX or XeLaTeX")
+
+
 def entries(text: str) -> dict[str, dict[str, str]]:
     """Parse BibTeX: each entry's fields; fails where braces do not balance."""
     found: dict[str, dict[str, str]] = {}
