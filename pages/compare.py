@@ -168,9 +168,6 @@ def draw(number: int, grid: Grid, asked: Sequence[int], count: int, sort: str, v
     columns = list(grid.columns)
     if layout == "shared":
         columns = [column for column in columns if None not in column.kept]
-        whole = [column for column in columns if column.has(view.extras)]
-        if not asked and len(whole) >= ENOUGH_SHARED:
-            columns = whole
     if asked:
         missing = sorted(set(asked) - {column.seed for column in columns})
         if missing:
@@ -178,6 +175,10 @@ def draw(number: int, grid: Grid, asked: Sequence[int], count: int, sort: str, v
         columns = [column for column in columns if column.seed in asked]
     columns = compare_data.ordered(columns, sort if sort != "disagreement" or len(grid.subjects) > 1 else "distance")
     offered = columns if asked else columns[:count]
+    if layout == "shared" and sort == "distance" and not asked:
+        whole = [column for column in columns if column.has(view.extras)]
+        if len(whole) >= min(count, len(columns)):  # enough noises have an image in every row
+            offered = whole[:count]
     if not offered:
         st.info("No noise is left to show: clear the noise seeds, or show all noises with gaps.")
         return
@@ -205,7 +206,10 @@ def notes(shown: Grid, columns: Sequence[Column], offered: Sequence[Column], vie
     if len(shown.columns) < len(offered):
         st.caption(f"Images of this size fill the page: {len(shown.columns)} of {len(offered)} noises are shown. Choose smaller ones.")
     elif len(offered) < len(columns):
-        st.caption(f"{len(offered)} of {len(columns)} noises whose images were kept.")
+        last = columns.index(offered[-1])
+        skipped = [column.seed for column in columns[:last] if column not in offered]
+        closer = f"; without an image in every row, and left out: noise {', '.join(map(str, skipped))}" if skipped else ""
+        st.caption(f"{len(offered)} of {len(columns)} noises whose images were kept{closer}.")
     if shown.gaps:
         st.caption(
             f"{words.count(shown.gaps, 'hatched cell')}: a run keeps the images of some noises only, and this student kept none of "

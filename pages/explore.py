@@ -57,7 +57,7 @@ def show() -> None:
     download(query, groups if columns else numbers)
     plot(choices, selection, spread)
     offered |= {item: widgets.label_of(item) for item in behind(choices, selection, columns)}
-    widgets.chosen_students(choices, offered, data.items(widgets.asked_items(choices)))
+    widgets.chosen_students(choices, offered, widgets.asked_items(choices))
 
 
 def grouping(choices: Choices) -> tuple[tuple[str, ...], str]:
@@ -194,6 +194,9 @@ def behind(choices: Choices, selection: Selection, columns: tuple[str, ...]) -> 
     from pages.common import explore_widgets as widgets
 
     kind, _, key = choices.kept("behind", "", lambda asked: asked.startswith(("point|", "group|")) and len(asked) < 2000).partition("|")
+    if kind == "group" and not columns:  # the groups were given up
+        choices.keep("behind", "")
+        return []
     if not kind:
         return []
     x, color = (st.session_state.get(choices.key(name)) for name in ("x", "color"))

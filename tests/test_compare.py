@@ -216,8 +216,13 @@ def test_noises_with_every_row_are_preferred_unless_others_are_asked_for(home):
     teacher = {seed: 20 * seed for seed in range(7)}
     kept = {seed: images(teacher[seed], teacher[seed] + 30, teacher[seed] + 10, 7 if seed > 1 else None) for seed in teacher}
     pair = [measured(home, name, kept).id for name in ("someone/first", "someone/second")]
-    assert seeds(visit(item=pair)) == [[2, 3, 4, 5, 6]]
-    assert seeds(visit(item=pair, rows="nearest")) == [[0, 1, 2, 3, 4, 5, 6]]
+    few = visit(item=pair, columns="4")
+    assert seeds(few) == [[2, 3, 4, 5]]
+    assert "4 of 7 noises whose images were kept; without an image in every row, and left out: noise 0, 1." in said(few)
+    assert seeds(visit(item=pair)) == [[0, 1, 2, 3, 4, 5, 6]], "as many as there are, with gaps"
+    assert seeds(visit(item=pair, columns="4", rows="nearest")) == [[0, 1, 2, 3]]
+    assert seeds(visit(item=pair, columns="4", sort="farthest")) == [[6, 5, 4, 3]]
+    assert seeds(visit(item=pair, columns="4", sort="seed")) == [[0, 1, 2, 3]]
     assert seeds(visit(item=pair, noises="0-3")) == [[0, 1, 2, 3]]
 
 

@@ -198,12 +198,63 @@ def test_a_ticked_row_chooses_its_student_and_an_unticked_one_lets_it_go(filled)
 
     assert ticked("a", True) == ["elsewhere", "a"]
     assert ticked("b|c", True) == ["elsewhere", "a", "b|c"]
-    assert ticked("a", True) == ["elsewhere", "b|c", "a"]
-    assert ticked("elsewhere", False) == ["b|c", "a"]
-    assert ticked("never", False) == ["b|c", "a"]
+    assert ticked("a", True) == ["elsewhere", "a", "b|c"]
+    assert ticked("elsewhere", False) == ["a", "b|c"]
+    assert ticked("never", False) == ["a", "b|c"]
     for number in range(MOST_COMPARED):
         ticked(str(number), True)
-    assert st.session_state[choices.key("item")] == ["b|c", "a", "0", "1", "2", "3"]
+    assert st.session_state[choices.key("item")] == ["a", "b|c", "0", "1", "2", "3"]
+
+
+def test_a_link_to_more_students_than_can_be_compared_shows_the_first_six(filled):
+    sweep, _ = filled
+    names = tables(visit())[0]["Student"].drop_duplicates().tolist()
+    asked = [f"{sweep}|{name}" for name in names[:9]]
+    app = visit(item=["nobody", *asked])
+    assert address(app)["item"] == asked[:6]
+    assert "6 are allowed" in " ".join(warnings(app))
+    assert tables(app)[0]["ticked"].sum() == 6
+
+
+def test_forged_ticks_change_nothing(monkeypatch):
+    from pages.common.ticked_table import ticked_table
+
+    done, callbacks = [], {}
+    monkeypatch.setattr("pages.common.ticked_table._draw", lambda **options: callbacks.update(options))
+    ticked_table(pd.DataFrame({"x": ["1", "2"]}), ["a", "b"], [], "forged", lambda *tick: done.append(tick), telling=1)
+    for told in (
+        None,
+        "x",
+        3,
+        {"sent": "x", "ticks": "ab"},
+        {"ticks": [["a"], ["b", True, 1], [["a"], True], "a", None, ["unknown", True]]},
+    ):
+        st.session_state["forged"] = {"ticked": told}
+        callbacks["on_ticked_change"]()
+    assert done == []
+    st.session_state["forged"] = {"ticked": {"sent": 7, "ticks": [["a", True], ["b", "maybe"]]}}
+    callbacks["on_ticked_change"]()
+    assert done == [("a", True), ("b", False)]
+    assert st.session_state["forged-answered"] == 7
+
+
+def test_groups_that_are_given_up_take_what_lies_behind_one_along(filled):
+    app = visit(group="size", behind="group|mlp-32|E_gen|pixel|–")
+    widget(app, "multiselect", "group").set_value([])
+    checked(app.run())
+    assert address(app) == {}
+    assert len(tables(app)) == 1
+
+
+def test_the_box_of_filters_stays_open_while_its_last_filter_changes(filled):
+    app = visit(student="N=64")
+    assert "Filters (1 in use)" in [box.label for box in app.expander]
+    for text, label in (("", "Filters"), ("N=16 seed 1", "Filters (1 in use)")):
+        widget(app, "text_input", "student").set_value(text)
+        checked(app.run())
+        assert label in [box.label for box in app.expander]
+    assert address(app) == {"student": "N=16 seed 1"}
+    assert set(tables(app)[0]["N"]) == {"16"}
 
 
 def test_the_rows_of_the_chosen_students_are_ticked_and_no_seventh_can_be(filled):

@@ -140,12 +140,32 @@ def test_rows_are_ticked_by_hand_and_by_keyboard_and_their_link_ticks_them_again
         page.goto(link)
         page.wait_for_selector("text=Compare the 2 students")
         assert students(page) == chosen
+        page.evaluate("[4, 5, 6].map(row => document.querySelectorAll('.ticked input')[row].click())")  # faster than any answer
+        page.wait_for_selector("text=Compare the 5 students")
+        visitor.settle()
+        assert len(students(page)) == 5
+        assert page.url.count("item=") == 5
         page.goto(f"{address}/explore?group=size")
         ticks.nth(2).check()
         page.wait_for_selector("text=Behind the selected group")
         ticks.nth(4).check()
         page.wait_for_url("**behind=group%7Cmlp-128*")
         page.wait_for_function("document.querySelectorAll('.ticked input:checked').length === 1")
+        assert_sound(page)
+
+
+def test_the_box_of_filters_stays_open_while_its_last_filter_changes(browser, address):
+    with Visitor(browser) as visitor:
+        page = visitor.open(f"{address}/explore")
+        page.get_by_text("Filters", exact=True).click()
+        field = page.get_by_label("Student's name contains")
+        for text, label in (("N=64", "Filters (1 in use)"), ("", "Filters"), ("N=16 seed 1", "Filters (1 in use)")):
+            field.fill(text)
+            field.press("Enter")
+            page.get_by_text(label, exact=True).wait_for()
+            visitor.settle()
+            assert field.input_value() == text
+        assert "student=N%3D16" in page.url
         assert_sound(page)
 
 

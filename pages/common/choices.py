@@ -88,17 +88,25 @@ class Choices:
         draw: Callable[..., Any] = st.multiselect,
         **more: Any,
     ) -> list[str]:
-        """Draw a choice of any number of `options` (value to label) and return the chosen values; the address repeats the name for each."""
-        key = self._open(name)
+        """Draw a choice of several `options` (value to label) and return the chosen values; the address repeats the name for each.
+
+        `max_selections` is kept to, whatever a link asks for.
+        """
+        key, most = self._open(name), more.get("max_selections") or len(options)
         if key not in st.session_state:
             asked = list(dict.fromkeys(st.query_params.get_all(name)))
             for missing in [value for value in asked if value and value not in options][:3]:
                 self._note(f"The link asks for {name} {missing[:40]!r}, which does not exist here: it is left out.")
             found = [value for value in asked if value in options]
+            if len(found) > most:
+                self._note(f"The link asks for {len(found)} values of {name}, and {most} are allowed: the first {most} are shown.")
+                found = found[:most]
             st.session_state[key] = found if found or "" in asked else list(default)
         else:
-            st.session_state[key] = [value for value in st.session_state[key] or [] if value in options]
-        values = [str(value) for value in draw(label, list(options), key=key, format_func=lambda o: options.get(o, str(o)), **more) or []]
+            st.session_state[key] = [value for value in st.session_state[key] or [] if value in options][:most]
+        shape = {"wrap": True} if draw is st.multiselect else {}
+        drawn = draw(label, list(options), key=key, format_func=lambda o: options.get(o, str(o)), **shape, **more)
+        values = [str(value) for value in drawn or []]
         self._write_all(name, values or [""], list(default) or [""])
         return values
 

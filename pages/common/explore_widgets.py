@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.common import words
+from pages.common import explore_data, words
 from pages.common.choices import Choices
 from pages.common.explore_data import PAGE_ROWS
 from pages.common.layout import COMPARE
@@ -40,13 +40,22 @@ def filters(choices: Choices, facets: Mapping[str, Mapping[str, int]], largest_n
     with right:
         steps = choices.pick("steps", "Training steps", {"last": "Each run's last step", ALL: "All steps"}, "last")
     narrowed = Selection((("metric", () if metric == ALL else (metric,)),), last=steps == "last")
-    in_use = any(name in st.query_params for name in NARROWING)
-    used = sum(name in st.query_params for name in NARROWING)
-    box = st.expander(f"Filters ({used} in use)" if used else "Filters", key="explore-filters", on_change="rerun", expanded=in_use)
-    if not box.open and not in_use:  # a dozen fields that nobody looks at would take half of the time that the page takes
+    used = sum(_is_used(choices, name, largest_n) for name in NARROWING)
+    # Once it was open because of a filter, it is not folded by the change that takes the last filter away.
+    expanded = st.session_state["explore-filters-used"] = st.session_state.get("explore-filters-used", False) or used > 0
+    box = st.expander(f"Filters ({used} in use)" if used else "Filters", key="explore-filters", on_change="rerun", expanded=expanded)
+    if not box.open and not used:  # a dozen fields that nobody looks at would take half of the time that the page takes
         return narrowed
     with box:
         return _narrow(choices, narrowed, facets, largest_n)
+
+
+def _is_used(choices: Choices, name: str, largest_n: int) -> bool:
+    """Whether a filter narrows anything: as its field holds it or, before it is drawn, as the address does."""
+    key = choices.key(name)
+    held = st.session_state[key] if key in st.session_state else st.query_params.get(name)
+    admits_all = {"n_from": "0", "n_to": f"{largest_n}"}.get(name, "")
+    return held not in (None, []) and str(held).strip() != admits_all
 
 
 def _narrow(choices: Choices, selection: Selection, facets: Mapping[str, Mapping[str, int]], largest_n: int) -> Selection:
@@ -88,7 +97,7 @@ def number_table(choices: Choices, frame: pd.DataFrame, key: str) -> list[str]:
     shown = ["student", "teacher", "size", "num_samples", "student_seed", "step", "descriptor", "experiment", "state", "source", "run_id"]
     table = pd.DataFrame({"metric": _quantities(frame), "value": value} | {name: frame[name] for name in shown})
     table = table.assign(teacher=frame["teacher"].map(words.short)).rename(columns=NAMES | {"value": "Value [95 % interval]"})
-    found, chosen = items_of(frame), asked_items(choices)
+    found, chosen = items_of(frame), chosen_items(choices)
     full = f"{MOST_COMPARED} students are chosen, which is the most" if len(chosen) >= MOST_COMPARED else ""
     ticked_table(table, found, chosen, key, tick, telling=3, full=full)
     return found
@@ -102,7 +111,8 @@ def group_table(choices: Choices, frame: pd.DataFrame, columns: tuple[str, ...],
     from pages.common.ticked_table import ticked_table
 
     def look(group: str, on: bool) -> None:
-        choices.keep("behind", group if on else "")
+        if on or st.query_params.get("behind") == group:
+            choices.keep("behind", group if on else "")
 
     rows = frame.to_dict("records")
     table = pd.DataFrame({name: frame[name].map(words.short) if name == "teacher" else frame[name] for name in columns})
@@ -164,13 +174,23 @@ def chosen_students(choices: Choices, offered: Mapping[str, str], known: Mapping
 
 def choose(choices: Choices, item: str, on: bool) -> None:
     """Add a student to the chosen ones, unless they are as many as can be compared, or let it go."""
-    kept = [other for other in asked_items(choices) if other != item]
-    st.session_state[choices.key("item")] = [*kept, item][:MOST_COMPARED] if on else kept
+    chosen = chosen_items(choices)
+    if on and item not in chosen:
+        chosen = [*chosen, item][:MOST_COMPARED]
+    st.session_state[choices.key("item")] = chosen if on else [other for other in chosen if other != item]
 
 
-def asked_items(choices: Choices) -> list[str]:
-    """Return the chosen students; those that a link asks for, found or not, before they are drawn."""
-    return list(st.session_state.get(choices.key("item"), st.query_params.get_all("item")) or [])[: 2 * MOST_COMPARED]
+def chosen_items(choices: Choices) -> list[str]:
+    """Return the chosen students; before they are drawn, those of the link that there are."""
+    if (key := choices.key("item")) in st.session_state:
+        return list(st.session_state[key] or [])
+    return list(asked_items(choices))[:MOST_COMPARED]
+
+
+def asked_items(choices: Choices) -> dict[str, str]:
+    """Return the students that are chosen or that a link asks for, as far as there are any, with their experiments."""
+    asked = st.session_state.get(choices.key("item"), st.query_params.get_all("item")) or []
+    return explore_data.items(list(dict.fromkeys(asked))[: 2 * MOST_COMPARED])
 
 
 def items_of(frame: pd.DataFrame) -> list[str]:

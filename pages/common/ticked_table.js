@@ -5,6 +5,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const cell = (tag, text, number) => {
     const made = document.createElement(tag);
     made.textContent = text;
+    made.title = text.length > 40 ? text : "";
     made.className = number ? "number" : "";
     return made;
   };
@@ -13,12 +14,20 @@ export default function ({ data, parentElement, setTriggerValue }) {
     tick.type = "checkbox";
     tick.value = name;
     tick.setAttribute("aria-label", texts.slice(0, data.telling).join(", "));
-    tick.onchange = () => setTriggerValue("ticked", { name, on: tick.checked });
+    tick.onchange = () => {
+      box.sent = Math.max(Date.now(), (box.sent ?? 0) + 1);
+      box.waiting.delete(name);
+      box.waiting.set(name, { on: tick.checked, sent: box.sent });
+      setTriggerValue("ticked", { sent: box.sent, ticks: [...box.waiting].map(([other, { on }]) => [other, on]) });
+    };
     const first = cell("td", "");
     first.append(tick);
     made.append(first, ...texts.map((text, column) => cell("td", text, data.numbers[column])));
     return made;
   };
+  // Streamlit hands on the last of several quick messages alone: each therefore holds all ticks that are not answered yet.
+  box.waiting ??= new Map();
+  for (const [name, { sent }] of box.waiting) if (sent <= data.answered) box.waiting.delete(name);
   const drawn = JSON.stringify([data.headings, data.rows, data.names]);
   if (box.drawn !== drawn) {
     const table = document.createElement("table"), head = table.createTHead().insertRow();
@@ -31,7 +40,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     box.drawn = drawn;
   }
   for (const tick of box.querySelectorAll("input")) {
-    tick.checked = data.ticked.includes(tick.value);
+    tick.checked = box.waiting.get(tick.value)?.on ?? data.ticked.includes(tick.value);
     tick.disabled = data.full && !tick.checked;
     tick.title = tick.disabled ? data.full : "";
     tick.closest("tr").classList.toggle("chosen", tick.checked);

@@ -37,11 +37,16 @@ def ticked_table(
     of that. The first `telling` columns tell rows apart; `full` says why no further row can be ticked, where that is so.
     """
 
+    answered = f"{key}-answered"
+
     def changed() -> None:
         told = st.session_state[key].get("ticked")
-        name = str(told.get("name")) if isinstance(told, dict) else ""
-        if told and name in names:
-            on_tick(name, bool(told.get("on")))
+        sent, ticks = (told.get("sent"), told.get("ticks")) if isinstance(told, dict) else (None, None)
+        for tick in ticks[: len(names)] if isinstance(ticks, list) else []:
+            if isinstance(tick, list) and len(tick) == 2 and tick[0] in names:
+                on_tick(tick[0], tick[1] is True)
+        if isinstance(sent, int):
+            st.session_state[answered] = sent
 
     headings = [str(column) for column in table]
     data = {
@@ -51,6 +56,7 @@ def ticked_table(
         "names": list(names),
         "ticked": [name for name in dict.fromkeys(names) if name in ticked],
         "label": f"Table of {', '.join(headings)}",
+        "answered": st.session_state.get(answered, 0),
         "telling": telling,
         "full": full,
     }
