@@ -59,7 +59,7 @@ def students(choices: Choices) -> list[Mapping[str, Any]]:
     from pages.common import compare_data
 
     unknown = translate()
-    left, right = st.columns([1, 2], gap="medium", vertical_alignment="bottom")
+    left, right = st.columns([1, 2], gap="medium")
     with left:
         text = choices.text("find", "Find students", placeholder="Words of a name, such as scaling N=16")
     listed = compare_data.listed(text)
