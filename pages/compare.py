@@ -206,10 +206,13 @@ def notes(shown: Grid, columns: Sequence[Column], offered: Sequence[Column], vie
     if len(shown.columns) < len(offered):
         st.caption(f"Images of this size fill the page: {len(shown.columns)} of {len(offered)} noises are shown. Choose smaller ones.")
     elif len(offered) < len(columns):
-        last = columns.index(offered[-1])
-        skipped = [column.seed for column in columns[:last] if column not in offered]
-        closer = f"; without an image in every row, and left out: noise {', '.join(map(str, skipped))}" if skipped else ""
-        st.caption(f"{len(offered)} of {len(columns)} noises whose images were kept{closer}.")
+        st.caption(f"{len(offered)} of {len(columns)} noises whose images were kept.")
+    skipped = [str(column.seed) for column in columns[: columns.index(offered[-1])] if column not in offered]
+    if skipped:
+        st.caption(
+            f"Left out, since not every row has an image: noise {', '.join(skipped)}. Name noise seeds, or show fewer rows, under "
+            "*Noises, size and rows* to see them."
+        )
     if shown.gaps:
         st.caption(
             f"{words.count(shown.gaps, 'hatched cell')}: a run keeps the images of some noises only, and this student kept none of "

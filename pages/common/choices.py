@@ -85,7 +85,6 @@ class Choices:
         label: str,
         options: Mapping[str, str],
         default: Sequence[str] = (),
-        draw: Callable[..., Any] = st.multiselect,
         **more: Any,
     ) -> list[str]:
         """Draw a choice of several `options` (value to label) and return the chosen values; the address repeats the name for each.
@@ -104,8 +103,7 @@ class Choices:
             st.session_state[key] = found if found or "" in asked else list(default)
         else:
             st.session_state[key] = [value for value in st.session_state[key] or [] if value in options][:most]
-        shape = {"wrap": True} if draw is st.multiselect else {}
-        drawn = draw(label, list(options), key=key, format_func=lambda o: options.get(o, str(o)), **shape, **more)
+        drawn = st.multiselect(label, list(options), key=key, format_func=lambda o: options.get(o, str(o)), wrap=True, **more)
         values = [str(value) for value in drawn or []]
         self._write_all(name, values or [""], list(default) or [""])
         return values

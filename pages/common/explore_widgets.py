@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -85,9 +86,6 @@ def number_table(choices: Choices, frame: pd.DataFrame, key: str) -> list[str]:
 
     from pages.common.ticked_table import ticked_table
 
-    def tick(item: str, on: bool) -> None:
-        choose(choices, item, on)
-
     value = [
         words.with_interval(row["value"], _known(row["ci_low"]), _known(row["ci_high"]))
         if _known(row["ci_low"]) is not None
@@ -99,7 +97,7 @@ def number_table(choices: Choices, frame: pd.DataFrame, key: str) -> list[str]:
     table = table.assign(teacher=frame["teacher"].map(words.short)).rename(columns=NAMES | {"value": "Value [95 % interval]"})
     found, chosen = items_of(frame), chosen_items(choices)
     full = f"{MOST_COMPARED} students are chosen, which is the most" if len(chosen) >= MOST_COMPARED else ""
-    ticked_table(table, found, chosen, key, tick, telling=3, full=full)
+    ticked_table(table, found, chosen, key, partial(choose, choices), telling=3, full=full)
     return found
 
 
