@@ -22,6 +22,7 @@ from pfd_engine.store_ingest import upsert
 from pfd_engine.store_pulled import PULLED
 from pfd_engine.store_queries import OWN
 from pfd_engine.store_schema import TABLES
+from pfd_engine.sweep_queries import FINDING_RULE
 from pfd_engine.workspace import REPOSITORY
 
 ROLES = ("descriptor_file", "training_set", "student", "teacher")
@@ -144,7 +145,8 @@ def _with_finding(store: Store, run: Mapping[str, Any]) -> str | None:
     if run["kind"] != "sweep" or not isinstance(result, dict):
         found: str | None = run["result"]
         return found
-    return json.dumps(result | {"finding": finding_sentence(store, run["run_id"], result["experiment"])}, sort_keys=True)
+    sentence = finding_sentence(store, run["run_id"], result["experiment"])
+    return json.dumps(result | {"finding": sentence, "finding_rule": FINDING_RULE}, sort_keys=True)
 
 
 def _nine_digits(values: Sequence[float]) -> list[float]:

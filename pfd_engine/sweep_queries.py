@@ -12,6 +12,7 @@ from pfd_engine.store_queries import OF_RUN, OWN, OWN_FIRST
 if TYPE_CHECKING:
     import pandas as pd
 
+FINDING_RULE = 2  # which rules wrote a stored sentence; one of other rules is written anew from its rows
 MAX_ROWS = 400_000
 MAX_DISTANCES = 20_000
 MAX_RESULTS = 5_000
@@ -24,10 +25,13 @@ SAME_STUDENT = (
 
 
 def sweep_runs(store: Store, experiment: str, limit: int = 50) -> list[dict[str, Any]]:
-    """Return the sweeps of an experiment that have rows, newest first: `run_id`, `source`, `state`, `created`, `students`, `teacher`,
-    `name` (that of its spec, None where it is not known), `finding` (the sentence that a published sweep brings along, None else) and
-    `stamp`, which changes whenever rows are added. The workspace's own come first, then the published one of the experiment's own name,
-    then other published ones, then those of others."""
+    """Return the sweeps of an experiment that have rows, newest first.
+
+    Each has `run_id`, `source`, `state`, `created`, `students`, `teacher`, `name` (that of its spec, None where it is not known), `finding`
+    (the sentence that a published sweep brings along, None where there is none or older rules wrote it) and `stamp`, which changes whenever
+    rows are added. The workspace's own come first, then the published one of the experiment's own name, then other published ones, then
+    those of others.
+    """
     found = store.rows(
         "select m.run_id, m.source, any_value(r.state) as state, any_value(r.created) as created, "
         "any_value(r.config) as config, any_value(r.result) as result, "
@@ -40,7 +44,7 @@ def sweep_runs(store: Store, experiment: str, limit: int = 50) -> list[dict[str,
     )
     sweeps = [
         {name: value for name, value in row.items() if name not in ("config", "result")}
-        | {"name": _entry(row["config"], "name"), "finding": _entry(row["result"], "finding")}
+        | {"name": _entry(row["config"], "name"), "finding": _finding(row["result"])}
         for row in found
     ]
     places = {"workspace": 0, "published": 1}
@@ -113,6 +117,11 @@ def trade_off_rows(store: Store, run_ids: Sequence[str] | None = None) -> pd.Dat
         f"order by e.{OWN_FIRST}, r.created desc, e.run_id, e.student, e.student_steps",
         [ids, ids, MAX_RESULTS],
     )
+
+
+def _finding(result: str | None) -> str | None:
+    """Return the sentence that a result brings along, None where today's rules did not write it."""
+    return _entry(result, "finding") if _entry(result, "finding_rule") == str(FINDING_RULE) else None
 
 
 def _entry(text: str | None, name: str) -> str | None:

@@ -148,7 +148,9 @@ def test_the_sentence_gives_each_verdict_with_its_n():
     analysis = analyze_dynamics(measurements, as_stored)
     sentence = dynamics_sentence(analysis)
     rows = analysis.verdicts.set_index("num_samples")
-    start = "For N = 64 E_gen falls, rises and falls again (double descent; the second fall, from step"
+    start = (
+        "For N = 64 E_gen falls, rises and falls again (not checked against the noise levels that training drew; the second fall, from step"
+    )
     assert sentence.startswith(f"{start} {rows.loc[64, 'peak_step']:,}")
     assert f"for N = 16 students learn first and then overfit (a rise of {rows.loc[16, 'rise']:.2g}" in sentence
     assert "for N = 1,024 E_gen moves one way only" in sentence

@@ -138,7 +138,7 @@ def test_an_interval_that_leaves_the_grid_is_open():
     row = analysis.crossings.iloc[0]
     assert np.isinf(row["ci_high"])
     assert np.isnan(analysis.exponent.value)
-    assert "an exponent needs two sizes that cross" in scaling_sentence(analysis)
+    assert "parameters^" not in scaling_sentence(analysis)
 
 
 def test_absent_and_broken_students_are_left_out():
@@ -204,8 +204,7 @@ def test_the_sentence_carries_the_numbers_of_the_analysis():
     sentence = scaling_sentence(analysis)
     first = analysis.crossings.iloc[0]
     assert f"N* = {first['crossing']:,.0f} ({first['ci_low']:,.0f} to {first['ci_high']:,.0f}) samples on for mlp-16" in sentence
-    assert f"parameters^{analysis.exponent.value:.2f}" in sentence
-    assert sentence.endswith("the paper's 1/2 lies within).")
+    assert "parameters^" not in sentence
     assert not re.search("nan|inf", sentence)
 
 

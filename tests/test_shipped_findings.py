@@ -28,7 +28,8 @@ def test_a_shipped_sentence_is_what_the_analysis_says_today(store, experiment):
     sweeps = sweep_runs(store, experiment)
     assert sweeps[0]["name"] == experiment
     for sweep in sweeps:
-        assert sweep["finding"] == finding_sentence(store, sweep["run_id"], experiment)
+        said = finding_sentence(store, sweep["run_id"], experiment)
+        assert sweep["finding"] in (None, said)  # None where rules that were withdrawn had written it
 
 
 def test_scaling_spans_memorization_and_generalization(store):

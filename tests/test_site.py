@@ -15,6 +15,7 @@ from pfd_engine.errors import RunError
 from pfd_engine.site.blocks import Figure, Prose
 from pfd_engine.site.export import _portable, export_site
 from pfd_engine.store import read_results
+from pfd_engine.sweep_queries import FINDING_RULE
 from pfd_engine.workspace import Workspace
 from tests.finding_samples import EVENTS, finished_sweep
 from tests.run_samples import a_config, finished_run
@@ -133,7 +134,7 @@ def test_names_with_script_in_them_stay_text(tmp_path):
     workspace = Workspace(tmp_path / "workspace")
     hostile = "</script><script>alert(1)</script>"
     events = ({**event, "student": hostile} if event.get("student") else event for event in EVENTS["scaling"]())
-    finished_sweep(workspace, "scaling", events, {"finding": f"{hostile} & <b>"})
+    finished_sweep(workspace, "scaling", events, {"finding": f"{hostile} & <b>", "finding_rule": FINDING_RULE})
     with read_results(workspace, None) as store:
         export_site(store, tmp_path / "site")
     for name in PAGES:

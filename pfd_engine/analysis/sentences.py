@@ -11,7 +11,7 @@ import pandas as pd
 
 from pfd_engine.analysis.bias_variance import IDENTITY, BiasVarianceAnalysis
 from pfd_engine.analysis.dynamics import DOUBLE_DESCENT, MONOTONE, OVERFITTING, UNDETERMINED, DynamicsAnalysis
-from pfd_engine.analysis.scaling import PAPER_EXPONENT, ScalingAnalysis
+from pfd_engine.analysis.scaling import ScalingAnalysis
 
 NO_SCALING = "No student of this sweep has been measured yet, so nothing can be said about memorization and generalization."
 NO_DYNAMICS = "No student of this sweep has been measured yet, so nothing can be said about longer training."
@@ -22,7 +22,7 @@ CENSORED = {
     "unknown": "{size} lacks values",
 }
 VERDICTS = {
-    DOUBLE_DESCENT: "E_gen falls, rises and falls again (double descent",
+    DOUBLE_DESCENT: "E_gen falls, rises and falls again (not checked against the noise levels that training drew",
     OVERFITTING: "students learn first and then overfit (",
     MONOTONE: "E_gen moves one way only (",
     UNDETERMINED: "the course of E_gen is undetermined",
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 
 def scaling_sentence(analysis: ScalingAnalysis) -> str:
-    """Say from how many samples on students generalize, and how that grows with their parameters."""
+    """Say from how many samples on students generalize."""
     rows = _rows(analysis.crossings)
     if not rows:
         return NO_SCALING
@@ -43,7 +43,7 @@ def scaling_sentence(analysis: ScalingAnalysis) -> str:
     ends = found if len(found) == 1 else [found[0], found[-1]]
     stated = [f"N* = {row['crossing']:,.0f} ({_samples(row)}) samples on for {row['size']}" for row in ends]
     more = f"; {_join(others)}" if others else ""
-    return f"Students generalize instead of memorizing from {_join(stated)}{more}; {_exponent(analysis)}."
+    return f"Students generalize instead of memorizing from {_join(stated)}{more}."
 
 
 def dynamics_sentence(analysis: DynamicsAnalysis) -> str:
@@ -92,15 +92,6 @@ def trade_off_sentence(frame: pd.DataFrame, cost: str, error: str, cost_name: st
         return f"{start}, and none of the {len(frame)} has a smaller error."
     end = f"{best[name]} the smallest error ({best[error]:#.3g}{units}) for {_amount(best[cost])} {cost_name}"
     return f"{len(front)} of {len(frame)} students are on the Pareto front: {start}, {end}."
-
-
-def _exponent(analysis: ScalingAnalysis) -> str:
-    fitted = analysis.exponent
-    if math.isnan(fitted.value):
-        return "an exponent needs two sizes that cross"
-    paper = "lies within" if fitted.ci_low <= PAPER_EXPONENT <= fitted.ci_high else "lies outside"
-    edge = ", perhaps too narrow since some resampled crossings leave the grid" if fitted.clamped > 0.05 else ""
-    return f"N* grows as parameters^{fitted.value:.2f} ({fitted.ci_low:.2f} to {fitted.ci_high:.2f}; the paper's 1/2 {paper}{edge})"
 
 
 def _evidence(verdict: str, rows: list[Row]) -> str:
