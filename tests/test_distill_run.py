@@ -27,6 +27,7 @@ from pfd_engine.noise_ranges import TRAINING_SEEDS
 from pfd_engine.run_kinds import prepare
 from pfd_engine.runs import list_runs
 from pfd_engine.store import Store
+from pfd_engine.trained_range import trained_range
 from pfd_engine.training_sets import load_training_set
 from pfd_engine.workspace import Workspace
 from tests.run_processes import call, start, wait_until
@@ -92,9 +93,10 @@ def test_every_objective_makes_a_student_that_is_measured(objective: str, distil
     model = map_model(load_map(student))
     assert model.metadata["objective"] == objective
     assert model.metadata["student_seed"] == 0
+    assert model.metadata["trained_range"] is None  # 20 steps of 8 are too few draws
     card = (student / "README.md").read_text()
     assert f"{result['value']:.3f} ({result['ci_low']:.3f} to {result['ci_high']:.3f})" in card
-    for words in (f"**{objective}**", "on 20 of the teacher's samples", "20 steps, 160 images", "license: mit"):
+    for words in (f"**{objective}**", "on 20 of the teacher's samples", "20 steps, 160 images", "license: mit", "no range is known"):
         assert words in card
     assert ("breaks the coupling" in card) == any(noted)
     if objective == "progressive":
@@ -118,6 +120,14 @@ def test_the_training_set_is_the_teachers_samples_of_its_noises(distill: Distill
     assert json.loads((output / "training_set.json").read_text())["teacher"] == "../../teacher"
     training = json.loads((output / "config.json").read_text())["metadata"]["training"]
     assert (training["dropout"], training["flips"]) == (0.1, True)
+
+
+def test_a_student_records_the_noise_levels_that_it_was_trained_on(distill: Distill, tmp_path: Path) -> None:
+    output = tmp_path / "student"
+    assert distill(*QUICK, "--batch-size", "64", "--p-mean", "0.5", "--p-std", "1", "--output", str(output)).returncode == 0
+    metadata = json.loads((output / "config.json").read_text())["metadata"]
+    assert tuple(metadata["trained_range"]) == trained_range(20, 64, 0.5, 1.0)
+    assert "| noise levels trained on | sigma 0.399 to 6.81;" in (output / "README.md").read_text()
 
 
 def test_kept_steps_are_students_too(distill: Distill, workspace: Workspace) -> None:

@@ -34,6 +34,8 @@ TORCH_FREE = [
     "launching",
     "serve",
     "site.export",
+    "trained_range",
+    "experiments.sweep_range",
 ]
 
 

@@ -26,6 +26,7 @@ from pfd_engine.experiments.spec_files import spec_text
 from pfd_engine.networks import build_network
 from pfd_engine.runs import Run, list_runs
 from pfd_engine.store import Store
+from pfd_engine.trained_range import trained_range
 from pfd_engine.workspace import Workspace
 from tests.run_processes import call, start, wait_until
 from tests.sweep_rows import contents
@@ -131,7 +132,7 @@ def test_distances_keep_the_triangle_inequality_and_a_single_sample_is_its_own_m
 
 @pytest.mark.usefixtures("inline")
 def test_a_kept_student_is_what_evaluate_measures(teacher: str, workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    run = execute(config(teacher, num_samples=[32], seeds=[3]), workspace)
+    run = execute(config(teacher, num_samples=[32], seeds=[3], training={"batch_size": 16}), workspace)
     student = run.path / "students" / "mlp-32-N32-seed-3"
     assert main(["evaluate", "--teacher", teacher, "--student", str(student), "--noises", str(NOISES), "--steps", "3", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -141,6 +142,8 @@ def test_a_kept_student_is_what_evaluate_measures(teacher: str, workspace: Works
     assert result["memorization"]["training_set"] == e_gen["training_set"]
     card = (student / "README.md").read_text()
     assert "20 steps" in card
+    metadata = json.loads((student / "config.json").read_text())["metadata"]
+    assert tuple(metadata["trained_range"]) == trained_range(20, 16, 0.0, 1.4)
 
 
 @pytest.mark.usefixtures("inline")

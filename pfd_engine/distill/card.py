@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pfd_engine.trained_range import FEWEST_DRAWS, trained_range_of, why_no_trained_range
+
 NOT_MEASURED = "Its errors have not been measured yet."
 
 
@@ -48,9 +50,19 @@ A student with {facts.parameters:,} parameters, distilled from `{facts.teacher}`
 | initial weights | {facts.initialized} |
 | seed | {facts.seed} |
 {settings}
+| noise levels trained on | {_trained_on(facts)} |
 
 `training_set.json` says how its samples are drawn from the teacher again.
 """
+
+
+def _trained_on(facts: CardFacts) -> str:
+    """Return the trained range in words, or why there is none."""
+    metadata = {"objective": facts.objective, "step": facts.steps, "training": facts.training}
+    found = trained_range_of(metadata)
+    if found is None:
+        return f"no range is known: {why_no_trained_range(metadata)}"
+    return f"sigma {found[0]:.3g} to {found[1]:.3g}; training drew fewer than {FEWEST_DRAWS} samples on either side of it"
 
 
 def _errors(evaluations: Sequence[Mapping[str, Any]]) -> str:

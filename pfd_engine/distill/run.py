@@ -33,6 +33,7 @@ from pfd_engine.evaluation_report import Event, checkpoint_event, training_set_e
 from pfd_engine.flow_maps import SolverMap
 from pfd_engine.references import FolderReference, parse_reference
 from pfd_engine.runs import replace_file
+from pfd_engine.trained_range import trained_range_of
 from pfd_engine.training_set_files import TrainingSetDescription, describe_samples
 from pfd_engine.training_sets import TrainingSet, draw_samples
 from pfd_engine.workspace import Workspace
@@ -207,7 +208,7 @@ class Distillation:
             sigma_max=self.teacher_map.sigma_max,
             shape=self.teacher.shape,
             sampler=sampler,
-            metadata=metadata,
+            metadata=metadata | {"trained_range": trained_range_of(metadata)},
             license=self.teacher.license,
         )
         here = description.model_copy(update={"teacher": relative_reference(self.config.teacher, self.teacher.revision, target)})

@@ -33,6 +33,7 @@ from pfd_engine.experiments.rows import Rows, training_set_name
 from pfd_engine.experiments.spec import Group, Student, SweepConfig
 from pfd_engine.flow_maps import SolverMap
 from pfd_engine.networks import build_network, count_parameters
+from pfd_engine.trained_range import trained_range_of
 from pfd_engine.training_set_files import describe_samples, samples_sha256
 from pfd_engine.training_sets import TrainingSet, draw_samples
 
@@ -212,7 +213,9 @@ def _save_student(task: Task, setting: Setting, training: TrainConfig, network: 
         sigma_max=setting.drawing.sigma_max,
         shape=tuple(setting.teacher.shape),
         license=setting.teacher.license,
-        metadata=facts | {"size": student.size, "student_seed": student.seed, "step": config.steps},
+        metadata=facts
+        | {"size": student.size, "student_seed": student.seed, "step": config.steps}
+        | {"trained_range": trained_range_of(facts | {"step": config.steps})},
     )
     name = config.teacher.rstrip("/").split("/")[-1].split("@")[0]
     card = CardFacts(
