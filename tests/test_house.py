@@ -35,6 +35,7 @@ TORCH_FREE = [
     "serve",
     "site.export",
     "trained_range",
+    "floor_queries",
     "experiments.sweep_range",
 ]
 

@@ -1,0 +1,51 @@
+"""What a store knows of the retrained floor: how far apart two models lie that differ in their training seed only (MATH.md, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pfd_engine.store import Store
+from pfd_engine.store_queries import OWN_FIRST
+
+
+@dataclass(frozen=True)
+class RetrainedFloor:
+    """The PFD of a teacher and its twin, with its standard error and 95 % interval over `num_noises` noises, in the descriptor's unit.
+
+    `twin` is the second teacher's reference; `run_id` and `source` tell which evaluation measured it.
+    """
+
+    value: float
+    stderr: float
+    ci_low: float
+    ci_high: float
+    num_noises: int
+    twin: str
+    run_id: str
+    source: str
+
+
+def retrained_floor(
+    store: Store, teacher_revision: str, descriptor: str, solver: str, steps: int, sigma_range: tuple[float, float] | None = None
+) -> RetrainedFloor | None:
+    """Return the measured floor of a teacher for one descriptor and one solver with its number of steps, None where there is none.
+
+    A floor is an evaluation of the teacher and its twin, a student whose metadata name the teacher's revision under `twin_of.revision`:
+    revisions are of contents, so that a floor measured elsewhere serves any copy of the same teacher. `sigma_range` is the `(sigma_min,
+    sigma_max)` that both were followed through (None: the widest that was measured). Of several evaluations one's own come before those of
+    others, then the one over the most noises, then the newest.
+    """
+    low, high = sigma_range or (None, None)
+    found = store.rows(
+        "select m.value, m.stderr, m.ci_low, m.ci_high, m.num_noises, m.student as twin, m.run_id, m.source "
+        "from measurements m left join runs r on r.run_id = m.run_id and r.source = m.source "
+        "where m.experiment = 'evaluation' and m.metric = 'PFD' and m.band is null and m.student_steps is null "
+        "and m.teacher_revision = ? and m.descriptor = ? and m.solver = ? and m.solver_steps = ? "
+        "and (?::double is null or abs(m.sigma_min - ?) <= 1e-6 * m.sigma_min and abs(m.sigma_max - ?) <= 1e-6 * m.sigma_max) "
+        "and m.stderr is not null and m.ci_low is not null and m.ci_high is not null and m.num_noises is not null "
+        "and exists (select 1 from checkpoints c where c.source = m.source and c.reference = m.student "
+        "and c.revision = m.student_revision and json_extract_string(c.metadata, '$.twin_of.revision') = m.teacher_revision) "
+        f"order by m.{OWN_FIRST}, m.sigma_max / m.sigma_min desc, m.num_noises desc, r.created desc nulls last, m.run_id limit 1",
+        [teacher_revision, descriptor, solver, steps, low, low, high],
+    )
+    return RetrainedFloor(**found[0]) if found else None
