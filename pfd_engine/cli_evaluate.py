@@ -24,7 +24,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     option("--noises", "num_noises", "number of noises to compare both models at", "M")
     option("--seed", "seed", "first seed of the noises", "SEED")
     option("--solver", "solver", f"PF-ODE solver: {', '.join(SOLVERS)}", "NAME")
-    option("--steps", "steps", "steps of the PF-ODE solver", "N")
+    option("--steps", "steps", "steps of the PF-ODE solver; auto: 18, 36 or 72, by the solver's own error", "N")
     option("--student-steps", "student_steps", "steps of a few-step student; None: what its configuration says", "K")
     option("--sigma-min", "sigma_min", "lowest noise level; None: the models' own range", "SIGMA")
     option("--sigma-max", "sigma_max", "highest noise level; None: the models' own range", "SIGMA")
@@ -35,6 +35,12 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     option("--batch-size", "batch_size", "noises at a time", "B")
     option("--device", "device", "auto, cpu, cuda or cuda:N", "DEVICE")
     option("--target-relative-error", "target_relative_error", "stop once half the interval is below this share of PFD; None: off", "X")
+    option(
+        "--outside-range",
+        "outside_range",
+        "teacher: a diagnostic map, with the teacher where training drew few noises",
+        "SIDE",
+    )
     parser.add_argument("--queue", action="store_true", help="leave the run to the worker instead of executing it now")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 

@@ -73,9 +73,10 @@ def describe_result(result: dict[str, Any]) -> str:
     seed, count = result.get("noise_seed") or 0, result.get("num_noises") or 0
     lines = [
         f"PFD            {_number(result.get('value'))}  (95 % interval {_interval(result)}, stderr {_number(result.get('stderr'))})",
+        f"constant image {_number(result.get('spread'))}  (no constant image lies closer to the teacher)",
         f"shuffled       {_number(result.get('shuffled'))}  (both models' end points paired at random)",
         f"per coordinate {_number(result.get('rms_per_coordinate'))}  (root mean square)",
-        f"discretization {_number(result.get('discretization_error'))}  (change when the steps double)",
+        f"solver error   {_solver_error(result)}",
     ]
     if memorization := result.get("memorization"):
         ratio = memorization.get("memorization_ratio")
@@ -124,6 +125,16 @@ def print_csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
+
+
+def _solver_error(result: dict[str, Any]) -> str:
+    """Write the solver's part of the distance, and how it was found."""
+    error = result.get("solver_error")
+    if error is None:
+        return "-"
+    if result.get("solver_error_extrapolated"):
+        return f"{_number(error)}  (the distance minus its limit for many steps)"
+    return f"at most about {_number(error)}  (the largest change with two and four times the steps)"
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""How much of a distance the solver itself makes: convergence against few-step maps, and the discretization error."""
+"""How much of a distance the solver itself makes: convergence against few-step maps, and the solver error of each pair of maps."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from pfd_engine.config import MAX_STEPS
 from pfd_engine.descriptors import Descriptor
 from pfd_engine.endpoints import EndPoints, Progress
-from pfd_engine.flow_maps import FlowMap, SolverMap
-from pfd_engine.measurement import Tally, measure
-
-SUBSET_AT_LEAST, SUBSET_AT_MOST = 8, 64
+from pfd_engine.flow_maps import FlowMap, Solved, SolverMap
+from pfd_engine.measurement import Pairs, Remembered, Tally, measure, tallied
+from pfd_engine.solver_error import SolverError, finer_steps, solver_error, subset_size
 
 
 @dataclass(frozen=True)
 class Convergence:
-    """The maps as they are measured, with the discretization error where finding them already told it."""
+    """The maps as they are measured; `converged` False where the most steps allowed did not suffice."""
 
     maps: dict[str, FlowMap]
-    error: float | None
     converged: bool = True
 
 
@@ -41,57 +37,54 @@ def converge(
     """
     solved = [name for name, m in maps.items() if isinstance(m, SolverMap)]
     if len(solved) != 1:
-        return Convergence(maps, None)
+        return Convergence(maps)
     [name] = solved
     [other] = set(maps) - {name}
-    block = [discretization_block(blocks)]
+    block = [solver_block(blocks)]
     coarse = maps[name]
     while True:
         assert isinstance(coarse, SolverMap)
         fine = coarse.with_steps(2 * coarse.steps)
         trio = {"coarse": coarse, "fine": fine, "other": maps[other]}
-        pairs = {"step": ("coarse", "fine"), "coarse": ("coarse", "other"), "fine": ("fine", "other")}
-        tallies = {pair: Tally() for pair in pairs}
-        for measured in measure(trio, pairs, block, shape, psi, end_points, condition):
-            if isinstance(measured, Progress):
-                yield measured
-                continue
-            for pair, contribution in measured.pairs.items():
-                tallies[pair].add(contribution)
-        step, distance = tallies["step"].interval().value, tallies["coarse"].interval().value
+        pairs = {"step": ("coarse", "fine"), "coarse": ("coarse", "other")}
+        tallies = yield from tallied(measure(trio, pairs, block, shape, psi, end_points, condition), pairs)
+        step, distance = tallies["step"].value, tallies["coarse"].value
         small = max(0.1 * distance, 1e-3 * math.sqrt(tallies["step"].dimension))
         if step < small or fine.steps > MAX_STEPS:
-            error = abs(tallies["fine"].interval().value - distance)
-            return Convergence({**maps, name: coarse}, error, converged=step < small)
+            return Convergence({**maps, name: coarse}, converged=step < small)
         coarse = fine
 
 
-def discretization_block(blocks: Sequence[range]) -> range:
-    """Return the subset of the seeds for the discretization error: a sixteenth of them, 8 to 64, all in the first block."""
-    count = sum(map(len, blocks))
-    size = min(max(count // 16, SUBSET_AT_LEAST), SUBSET_AT_MOST, len(blocks[0]))
-    return range(blocks[0].start, blocks[0].start + size)
+def solver_block(blocks: Sequence[range]) -> range:
+    """Return the seeds that solver errors are found on: a quarter of all, 8 to 256, all in the first block."""
+    return range(blocks[0].start, blocks[0].start + subset_size(sum(map(len, blocks)), len(blocks[0])))
 
 
-def discretization_error(
-    maps: Mapping[str, FlowMap],
-    tally: Tally,
+def solver_errors(
+    maps: Mapping[str, FlowMap | Remembered],
+    pairs: Pairs,
+    tallies: Mapping[str, Tally],
     blocks: Sequence[range],
     shape: Sequence[int],
     psi: Descriptor,
     end_points: EndPoints,
     condition: Callable[[range], Any] | None = None,
-) -> Generator[Progress, None, float | None]:
-    """Return `|PFD_2n - PFD_n|` on a subset of the seeds already measured; None where neither side has a solver."""
-    if not any(isinstance(m, SolverMap) for m in maps.values()):
-        return None
-    block = discretization_block(blocks)
-    fine = {name: m.with_steps(2 * m.steps) if isinstance(m, SolverMap) else m for name, m in maps.items()}
-    tally_fine = Tally()
-    for measured in measure(fine, {"PFD": ("teacher", "student")}, [block], shape, psi, end_points, condition):
-        if isinstance(measured, Progress):
-            yield measured
-        else:
-            tally_fine.add(measured.pairs["PFD"])
-    doubled = tally_fine.distances
-    return float(abs(np.sqrt(doubled.mean()) - np.sqrt(tally.distances[: len(block)].mean())))
+) -> Generator[Progress, None, dict[str, SolverError | None]]:
+    """Return the solver error of each pair in `tallies`, from the first noises followed again with 2n and 4n steps on both sides.
+
+    None for a pair of which neither map has a solver. Maps of other kinds, few-step students for example, stay as they are.
+    """
+    block = solver_block(blocks)
+    plain = {name: m.flow_map if isinstance(m, Remembered) else m for name, m in maps.items()}
+    with_solver = {name: m for name, m in plain.items() if isinstance(m, Solved)}
+    solved = {name: pair for name, pair in pairs.items() if with_solver.keys() & set(pair)}
+    if not solved:
+        return dict.fromkeys(pairs)
+    [(n, order)] = {(m.steps, m.solver.order) for m in with_solver.values()}
+    squared = {name: {n: tallies[name].distances[: len(block)]} for name in solved}
+    for finer in finer_steps(n):
+        followed = plain | {name: m.with_steps(finer) for name, m in with_solver.items()}
+        again = yield from tallied(measure(followed, solved, [block], shape, psi, end_points, condition), solved)
+        for name, tally in again.items():
+            squared[name][finer] = tally.distances
+    return {name: solver_error(tallies[name].value, squared[name], order) if name in solved else None for name in pairs}

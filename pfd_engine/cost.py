@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pfd_engine.config import EvaluateConfig
+from pfd_engine.solver_error import finer_steps, subset_size
 from pfd_engine.solvers import SOLVERS
 
 STARTUP_SECONDS = 6.0
 DEFAULT_FLOPS = {"cpu": 2e10, "cuda": 5e12}
-DISCRETIZATION_AT_LEAST, DISCRETIZATION_AT_MOST = 8, 64
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,18 @@ class Cost:
 def estimate(config: EvaluateConfig, teacher: Model | None = None, student: Model | None = None, past: Sequence[PastRun] = ()) -> Cost:
     """Return what `config` costs if nothing is cached yet; the closed-form training-set denoiser counts no network call.
 
-    `total_calls` includes those for the discretization error, which repeat a sixteenth of the noises (8 to 64) with twice the steps.
-    Against a few-step student the teacher's steps are doubled until they have converged, so its calls are a lower bound.
+    `total_calls` includes those for the solver error: a quarter of the noises (8 to 256) are followed again with 2n and 4n steps.
+    Steps "auto" count as the smallest rung.
+    Against a few-step student the teacher's steps are doubled until they have converged, so that its calls are a lower bound.
     """
     calls = SOLVERS[config.solver].network_calls
     few_step = student is not None and student.few_step
-    teacher_calls = calls(config.steps)
-    student_calls = (config.student_steps or (student.steps if student else None) or 1) if few_step else calls(config.steps)
-    subset = min(max(config.num_noises // 16, DISCRETIZATION_AT_LEAST), DISCRETIZATION_AT_MOST, config.num_noises)
-    twice = calls(2 * config.steps)
-    teacher_total = config.num_noises * teacher_calls + subset * twice
-    student_total = config.num_noises * student_calls + (0 if few_step else subset * twice)
+    steps = config.first_steps
+    teacher_calls = calls(steps)
+    student_calls = (config.student_steps or (student.steps if student else None) or 1) if few_step else calls(steps)
+    again = subset_size(config.num_noises) * sum(map(calls, finer_steps(steps)))
+    teacher_total = config.num_noises * teacher_calls + again
+    student_total = config.num_noises * student_calls + (0 if few_step else again)
     total = teacher_total + student_total
     if teacher is None or student is None:
         return Cost(teacher_calls, student_calls, total, None, "Name a teacher and a student to see how long it will take.")

@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pfd_engine.convergence import converge, discretization_error
+from pfd_engine.convergence import converge, solver_errors
 from pfd_engine.denoisers import Denoiser
 from pfd_engine.descriptors import Descriptor, load_descriptor
 from pfd_engine.endpoints import EndPoints, Progress, drain, seed_blocks
 from pfd_engine.errors import InputError
 from pfd_engine.flow_maps import FlowMap, SolverMap, is_map, own_range, resolve_sigma_range
-from pfd_engine.intervals import CONFIDENCE, Interval
-from pfd_engine.measurement import Tally, measure
+from pfd_engine.measurement import Measured, Pairs, measure_until
 from pfd_engine.noise_ranges import EVALUATION_SEEDS
+from pfd_engine.solver_error import SolverError
+from pfd_engine.solvers import RHO
+
+PAIR: Pairs = {"PFD": ("teacher", "student")}
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,11 @@ class PFDEstimate:
 
     `distances` are the squared per-noise distances d_m `(M,)`, float64, and `seeds` theirs: `value == sqrt(mean(distances))`.
     `[ci_low, ci_high]` is the 95 % interval (corrected for the looks under sequential stopping). `shuffled` is the ceiling of two models
-    without a common coupling. `network_calls` are per noise, `{"teacher": p's, "student": q's}`, None for a map that states none.
-    `discretization_error` is `|PFD_2n - PFD_n|` on a subset of the seeds, None where neither side has a solver. `steps` are the solver's,
-    as converged against a few-step map.
+    without a common coupling, `spread` the constant baseline: no constant image (in a descriptor: no constant feature) lies closer to the
+    teacher; `student_spread` is the student's own. `network_calls` are per noise, `{"teacher": p's, "student": q's}`, None for a map that
+    states none. `solver_error` is signed where it could be extrapolated, else a bound (`solver_error.SolverError`), and
+    `discretization_error` is `|PFD_2n - PFD_n|`; both are None where neither side has a solver. `steps` are the solver's, as converged
+    against a few-step map.
     """
 
     value: float
@@ -42,11 +47,15 @@ class PFDEstimate:
     ci_high: float
     interval_method: str
     shuffled: float
+    spread: float
+    student_spread: float
     rms_per_coordinate: float
     num_noises: int
     noise_seed: int
     distances: NDArray[np.float64]
     seeds: NDArray[np.int64]
+    solver_error: float | None
+    solver_error_extrapolated: bool | None
     discretization_error: float | None
     network_calls: dict[str, int | None]
     descriptor: str
@@ -54,6 +63,7 @@ class PFDEstimate:
     steps: int | None
     sigma_min: float | None
     sigma_max: float | None
+    rho: float | None
 
 
 def probability_flow_distance(
@@ -67,6 +77,7 @@ def probability_flow_distance(
     *,
     sigma_min: float | None = None,
     sigma_max: float | None = None,
+    rho: float = RHO,
     shape: Sequence[int] | None = None,
     batch_size: int | str = "auto",
     target_relative_error: float | None = None,
@@ -91,35 +102,23 @@ def probability_flow_distance(
         raise InputError(f"target relative error is {target_relative_error}: give a number between 0 and 1", "target_relative_error")
     shape = common_shape(p, q, shape)
     psi = load_descriptor(descriptor, getattr(p, "device", "cpu")) if isinstance(descriptor, str) else descriptor
-    maps = pair_of_maps(p, q, solver, steps, sigma_min, sigma_max)
+    maps = pair_of_maps(p, q, solver, steps, sigma_min, sigma_max, rho)
     end_points = end_points or EndPoints(batch_size)
     blocks = list(seed_blocks(seed, seed + num_noises, shape))
 
     convergence = drain(converge(maps, blocks, shape, psi, end_points, condition))
     maps = convergence.maps
-    looks = look_schedule(blocks) if target_relative_error is not None else [num_noises]
-    tally, interval = Tally(), None
-    for block in measure(maps, {"PFD": ("teacher", "student")}, blocks, shape, psi, end_points, condition):
-        if isinstance(block, Progress):
-            if on_progress is not None:
-                on_progress(block)
-            continue
-        tally.add(block.pairs["PFD"])
-        done = block.seeds.stop - seed
-        if done in looks:
-            interval = tally.interval(1 - (1 - CONFIDENCE) / len(looks))
-            if target_relative_error is not None and reached(interval, target_relative_error):
-                break
-    assert interval is not None
-    error = convergence.error
-    if error is None:
-        error = drain(discretization_error(maps, tally, blocks, shape, psi, end_points, condition))
-    return finish(tally, interval, maps, error, psi.name)
+    work = measure_until(maps, PAIR, blocks, shape, psi, end_points, condition, target_relative_error)
+    measured = drain(work, lambda item: on_progress(item) if on_progress is not None and isinstance(item, Progress) else None)
+    errors = drain(solver_errors(maps, PAIR, measured.tallies, blocks, shape, psi, end_points, condition))
+    return finish(measured, maps, errors["PFD"], psi.name)
 
 
-def finish(tally: Tally, interval: Interval, maps: Mapping[str, FlowMap], error: float | None, descriptor: str) -> PFDEstimate:
+def finish(measured: Measured, maps: Mapping[str, FlowMap], error: SolverError | None, descriptor: str) -> PFDEstimate:
     """Put an estimate together from its parts; solver, steps and range are the teacher's, else the student's."""
     described = next((m for m in maps.values() if isinstance(m, SolverMap)), None)
+    tally, interval = measured.tallies["PFD"], measured.interval("PFD")
+    spread, student_spread = tally.spreads
     return PFDEstimate(
         value=interval.value,
         stderr=interval.stderr,
@@ -127,18 +126,23 @@ def finish(tally: Tally, interval: Interval, maps: Mapping[str, FlowMap], error:
         ci_high=interval.ci_high,
         interval_method=interval.method,
         shuffled=tally.shuffled,
+        spread=spread,
+        student_spread=student_spread,
         rms_per_coordinate=interval.value / math.sqrt(tally.dimension),
         num_noises=len(tally.distances),
         noise_seed=int(tally.seeds[0]),
         distances=tally.distances,
         seeds=tally.seeds,
-        discretization_error=error,
+        solver_error=None if error is None else error.value,
+        solver_error_extrapolated=None if error is None else error.extrapolated,
+        discretization_error=None if error is None else error.doubled,
         network_calls={name: getattr(m, "network_calls", None) for name, m in maps.items()},
         descriptor=descriptor,
         solver=described.solver.name if described else None,
         steps=described.steps if described else None,
         sigma_min=described.sigma_min if described else None,
         sigma_max=described.sigma_max if described else getattr(maps["teacher"], "sigma_max", None),
+        rho=described.rho if described else None,
     )
 
 
@@ -160,7 +164,13 @@ def common_shape(p: Any, q: Any, shape: Sequence[int] | None = None) -> tuple[in
 
 
 def pair_of_maps(
-    p: FlowMap | Denoiser, q: FlowMap | Denoiser, solver: str, steps: int, sigma_min: float | None, sigma_max: float | None
+    p: FlowMap | Denoiser,
+    q: FlowMap | Denoiser,
+    solver: str,
+    steps: int,
+    sigma_min: float | None,
+    sigma_max: float | None,
+    rho: float = RHO,
 ) -> dict[str, FlowMap]:
     """Return `{"teacher": map, "student": map}`: denoisers get the solver on the range common to both; maps stay as they are.
 
@@ -187,20 +197,5 @@ def pair_of_maps(
             ) from error
     maps = {}
     for name, model in (("teacher", p), ("student", q)):
-        maps[name] = model if is_map(model) else SolverMap(model, solver, steps, sigma_min, sigma_max)  # type: ignore[arg-type]
+        maps[name] = model if is_map(model) else SolverMap(model, solver, steps, sigma_min, sigma_max, rho)  # type: ignore[arg-type]
     return maps  # type: ignore[return-value]
-
-
-def look_schedule(blocks: Sequence[range]) -> list[int]:
-    """Return the numbers of noises at which sequential stopping looks: the first block's, its doublings, and all."""
-    totals = np.cumsum([len(block) for block in blocks])
-    looks, at = [], int(totals[0])
-    while at < totals[-1]:
-        looks.append(at)
-        at *= 2
-    return [*looks, int(totals[-1])]
-
-
-def reached(interval: Interval, target_relative_error: float) -> bool:
-    """Tell whether half the interval is at most the target's share of the value."""
-    return (interval.ci_high - interval.ci_low) / 2 <= target_relative_error * interval.value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,11 +35,13 @@ class Progress:
     cached: bool
 
 
-def drain(work: Generator[Any, None, T]) -> T:
-    """Run a generator to its end, whatever it yields, and return its value."""
+def drain(work: Generator[Any, None, T], see: Callable[[Any], object] | None = None) -> T:
+    """Run a generator to its end and return its value; `see` is shown whatever it yields."""
     while True:
         try:
-            next(work)
+            item = next(work)
+            if see is not None:
+                see(item)
         except StopIteration as stop:
             result: T = stop.value
             return result

@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pfd_engine.adapters import map_model
+from pfd_engine.caveats import outside_range, range_note
 from pfd_engine.descriptors import Descriptor
 from pfd_engine.distance import PFDEstimate
 from pfd_engine.flow_maps import FlowMap, SolverMap
-from pfd_engine.intervals import Interval, proportion_interval
-from pfd_engine.measurement import Tally
+from pfd_engine.intervals import Interval, not_ruled_out, proportion_interval, tail_share
+from pfd_engine.measurement import Measured
+from pfd_engine.solver_error import SolverError
+from pfd_engine.trained_range import trained_range_of
 
 if TYPE_CHECKING:
     from pfd_engine.training_sets import TrainingSet
 
 Event = dict[str, Any]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+NOISES = "noises"
 
 COUPLING_NOTE = (
     "this student re-noises its samples, which breaks the coupling with x_T: its PFD measures coupling and distribution together"
@@ -51,33 +56,49 @@ class _Metadata(BaseModel):
 
 @dataclass(frozen=True)
 class Memorization:
-    """The student against its training set: `memorized` generated images of all (None: fewer than two training samples)."""
+    """The student against its training set of `num_distinct` different samples.
+
+    `memorized` counts the generated images whose nearest distinct sample is closer than a third of the second nearest, None for fewer than
+    two distinct samples. `measured` and `errors` hold the pairs `E_mem` and `E_emp`.
+    """
 
     training_set: TrainingSet
-    e_mem: Tally
-    e_emp: Tally
+    num_distinct: int
+    measured: Measured
+    errors: Mapping[str, SolverError | None]
     memorized: int | None
 
     @property
     def ratio(self) -> Interval | None:
-        """The share of generated images whose nearest training image is closer than a third of the second nearest."""
+        """The memorization ratio with its interval."""
         if self.memorized is None:
             return None
-        return Interval(*proportion_interval(self.memorized, len(self.e_mem.distances)), "Wilson")
+        return Interval(*proportion_interval(self.memorized, len(self.measured.tallies["E_mem"].distances)), "Wilson")
+
+    @property
+    def spread(self) -> float:
+        """The empirical map's own spread: no constant image lies closer to it."""
+        return self.measured.tallies["E_mem"].spreads[1]
 
     def as_object(self) -> dict[str, Any]:
         """Return the `memorization` object of `--json`."""
-        e_mem, ratio = self.e_mem.interval(), self.ratio
+        e_mem, e_emp, ratio, error = self.measured.interval("E_mem"), self.measured.interval("E_emp"), self.ratio, self.errors["E_mem"]
         return {
             "e_mem": e_mem.value,
             "stderr": e_mem.stderr,
             "ci_low": e_mem.ci_low,
             "ci_high": e_mem.ci_high,
+            "solver_error": error and error.value,
+            "solver_error_extrapolated": error and error.extrapolated,
+            "spread": self.spread,
             "memorization_ratio": ratio and ratio.value,
             "memorization_ratio_ci_low": ratio and ratio.ci_low,
             "memorization_ratio_ci_high": ratio and ratio.ci_high,
-            "e_emp": self.e_emp.interval().value,
+            "e_emp": e_emp.value,
+            "e_emp_ci_low": e_emp.ci_low,
+            "e_emp_ci_high": e_emp.ci_high,
             "num_samples": len(self.training_set.samples),
+            "num_distinct_samples": self.num_distinct,
             "training_set": self.training_set.name,
         }
 
@@ -113,21 +134,29 @@ def measurement_events(
         "solver_steps": estimate.steps,
         "sigma_min": estimate.sigma_min,
         "sigma_max": estimate.sigma_max,
+        "rho": estimate.rho,
+        "outside_range": outside_range(maps["student"]),
+        "covers": NOISES,
     }
 
-    def measurement(metric: str, interval: Interval, shuffled: float | None) -> Event:
-        numbers = {"value": interval.value, "stderr": interval.stderr, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
-        return row | {"metric": metric} | numbers | {"shuffled": shuffled}
-
     pfd = Interval(estimate.value, estimate.stderr, estimate.ci_low, estimate.ci_high, estimate.interval_method)
-    yield measurement("PFD", pfd, estimate.shuffled)
+    described_by = {"shuffled": estimate.shuffled, "spread": estimate.spread, "solver_error": estimate.solver_error}
+    yield row | {"metric": "PFD"} | numbers_of(pfd) | described_by | {"tail_share": tail_share(estimate.distances)}
     if memorization is not None:
-        yield measurement("E_mem", memorization.e_mem.interval(), memorization.e_mem.shuffled)
-        yield measurement("E_emp", memorization.e_emp.interval(), memorization.e_emp.shuffled)
+        for metric, spread in (("E_mem", memorization.spread), ("E_emp", estimate.spread)):
+            tally, error = memorization.measured.tallies[metric], memorization.errors[metric]
+            described_by = {"shuffled": tally.shuffled, "spread": spread, "solver_error": None if error is None else error.value}
+            interval = memorization.measured.interval(metric)
+            yield row | {"metric": metric} | numbers_of(interval) | described_by | {"tail_share": tail_share(tally.distances)}
         if memorization.ratio is not None:
-            yield measurement("memorization_ratio", memorization.ratio, None)
+            yield row | {"metric": "memorization_ratio"} | numbers_of(memorization.ratio)
     for name, share in shares.items():
-        yield measurement(name, share, None)
+        yield row | {"metric": name} | numbers_of(share)
+
+
+def numbers_of(interval: Interval) -> dict[str, float]:
+    """Return value, standard error and both ends of an interval, as rows hold them."""
+    return {"value": interval.value, "stderr": interval.stderr, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
 
 
 def result_object(
@@ -135,6 +164,7 @@ def result_object(
 ) -> dict[str, Any]:
     """Return the object that `--json` prints, less `seconds`, `run_id` and the provenance."""
     student = maps["student"]
+    covered = trained_range_of(map_model(student).metadata)
     return {
         "value": estimate.value,
         "stderr": estimate.stderr,
@@ -142,6 +172,10 @@ def result_object(
         "ci_high": estimate.ci_high,
         "interval_method": estimate.interval_method,
         "shuffled": estimate.shuffled,
+        "spread": estimate.spread,
+        "student_spread": estimate.student_spread,
+        "tail_share": tail_share(estimate.distances),
+        "not_ruled_out": not_ruled_out(estimate.num_noises),
         "rms_per_coordinate": estimate.rms_per_coordinate,
         "num_noises": estimate.num_noises,
         "noise_seed": estimate.noise_seed,
@@ -152,12 +186,18 @@ def result_object(
         "student_steps": student_steps(student),
         "sigma_min": estimate.sigma_min,
         "sigma_max": estimate.sigma_max,
+        "rho": estimate.rho,
+        "outside_range": outside_range(student),
+        "trained_range": covered and list(covered),
         "network_calls": estimate.network_calls,
+        "solver_error": estimate.solver_error,
+        "solver_error_extrapolated": estimate.solver_error_extrapolated,
         "discretization_error": estimate.discretization_error,
         "teacher": described(maps["teacher"]),
         "student": described(student),
         "shape": list(shape),
         "memorization": memorization and memorization.as_object(),
+        "range_note": range_note(student),
         "coupling_note": None if getattr(student, "keeps_coupling", True) else COUPLING_NOTE,
     }
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from pfd_engine.config import SIGMA_HIGH, SIGMA_LOW
 from pfd_engine.denoisers import Denoiser
 from pfd_engine.errors import InputError
-from pfd_engine.solvers import RHO, SOLVERS, sigma_grid
+from pfd_engine.solvers import RHO, SOLVERS, Solver, sigma_grid
 
 
 @runtime_checkable
@@ -29,12 +29,32 @@ class FlowMap(Protocol):
     def __call__(self, z: Tensor, seeds: Sequence[int], condition: Any = None) -> Tensor: ...
 
 
+@runtime_checkable
+class Solved(Protocol):
+    """A map that follows a denoiser with a solver, and can do so with another number of steps."""
+
+    solver: Solver
+    steps: int
+
+    def with_steps(self, steps: int) -> FlowMap: ...
+
+
 def is_map(model: object) -> bool:
     """Tell a map from a denoiser: a map's second parameter is called `seeds`."""
     try:
         return "seeds" in inspect.signature(model).parameters  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return False
+
+
+def same_map(p: FlowMap, q: FlowMap) -> bool:
+    """Tell whether two maps are one and the same: one object, one denoiser followed in one way, or the same content."""
+    if p is q:
+        return True
+    if isinstance(p, SolverMap) and isinstance(q, SolverMap) and p.denoiser is q.denoiser:
+        return (p.solver, p.sigmas) == (q.solver, q.sigmas)
+    key = getattr(p, "cache_key", None)
+    return key is not None and key == getattr(q, "cache_key", None)
 
 
 def own_range(model: object) -> tuple[float, float]:
@@ -116,6 +136,10 @@ class SolverMap:
     def with_steps(self, steps: int) -> SolverMap:
         """Return the same map with another number of steps."""
         return SolverMap(self.denoiser, self.solver.name, steps, self.sigma_min, self.sigma_max, self.rho, self.device)
+
+    def of(self, denoiser: Denoiser) -> SolverMap:
+        """Return the map of another denoiser with this one's solver, steps, range, grid and device."""
+        return SolverMap(denoiser, self.solver.name, self.steps, self.sigma_min, self.sigma_max, self.rho, self.device)
 
     @torch.inference_mode()
     def __call__(self, z: Tensor, seeds: Sequence[int] | None = None, condition: Any = None) -> Tensor:

@@ -50,6 +50,15 @@ COLUMNS: dict[str, dict[str, str]] = {
         "ci_low": "lower end of its 95 % interval",
         "ci_high": "upper end of its 95 % interval",
         "shuffled": "the same distance with noises paired at random: a ceiling",
+        "rho": "how the solver's grid is spaced (7: EDM's); NULL: measured before version 4",
+        "outside_range": "student or teacher: whose denoiser acts outside the trained noise levels; NULL: the student's, as everywhere",
+        "conditions": "the conditions that noises were mapped under; NULL: unconditional",
+        "teacher_guidance": "guidance of the teacher; NULL: none",
+        "student_guidance": "guidance of the student; NULL: none",
+        "spread": "the constant baseline: no constant image is closer to the teacher (E_mem: to the empirical map) than this",
+        "solver_error": "the solver's part of the value: signed where it could be extrapolated, else a bound; NULL: not measured",
+        "tail_share": "share of the sum of squared distances that the largest 1 % of the noises hold",
+        "covers": "what the interval covers: noises, or students and noises",
     },
     "runs": {
         "run_id": "name of the run",
@@ -96,7 +105,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "noise_distances": {
         "run_id": RUN_ID,
-        "metric": "PFD, E_gen, E_mem or E_emp",
+        "metric": "PFD, E_gen, E_mem or E_emp; spread and E_emp_spread: from the mean end point of the teacher and the empirical map",
         "seeds_start": "first seed of the block",
         "seeds_stop": "the seed after its last",
         "values": "squared distance of each noise, in the order of the seeds",
@@ -105,6 +114,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "num_samples": SAMPLES,
         "size": "rung of the ladder of sizes",
         "step": "training step of the student",
+        "outside_range": "student or teacher, as in measurements",
     },
     "training_curves": {
         "run_id": RUN_ID,

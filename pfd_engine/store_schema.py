@@ -123,10 +123,32 @@ MEASUREMENT_IDENTITY = {
     "sigma_max": "DOUBLE",
 }
 
+# Identifying columns of version 4; those that conditional models and guidance need are there before them.
+MEASUREMENT_LATER_IDENTITY = {
+    "rho": "DOUBLE",
+    "outside_range": "VARCHAR",
+    "conditions": "VARCHAR",
+    "teacher_guidance": "DOUBLE",
+    "student_guidance": "DOUBLE",
+}
+
 MEASUREMENTS = Table(
     "measurements",
-    {**MEASUREMENT_IDENTITY, "value": "DOUBLE", "stderr": "DOUBLE", "ci_low": "DOUBLE", "ci_high": "DOUBLE", "shuffled": "DOUBLE"},
+    {
+        **MEASUREMENT_IDENTITY,
+        "value": "DOUBLE",
+        "stderr": "DOUBLE",
+        "ci_low": "DOUBLE",
+        "ci_high": "DOUBLE",
+        "shuffled": "DOUBLE",
+        **MEASUREMENT_LATER_IDENTITY,
+        "spread": "DOUBLE",
+        "solver_error": "DOUBLE",
+        "tail_share": "DOUBLE",
+        "covers": "VARCHAR",
+    },
     tuple(MEASUREMENT_IDENTITY),
+    later_identity=tuple(MEASUREMENT_LATER_IDENTITY),
 )
 
 RUNS = Table(
@@ -200,9 +222,10 @@ NOISE_DISTANCES = Table(
         "num_samples": "BIGINT",
         "size": "VARCHAR",
         "step": "BIGINT",
+        "outside_range": "VARCHAR",
     },
     ("run_id", "metric", "seeds_start", "seeds_stop"),
-    later_identity=("student", "step"),
+    later_identity=("student", "step", "outside_range"),
 )
 
 TRAINING_CURVES = Table(
@@ -271,10 +294,15 @@ def event_row(event: Mapping[str, Any], run_id: str) -> tuple[str, dict[str, Any
 
 
 # Columns that a later version added. Version 2: the distances and pairs of a sweep's many students can be told apart. Version 3: the
-# images of the empirical map beside those of the first noises.
+# images of the empirical map beside those of the first noises. Version 4: the baselines and the solver error of a number, the grid's rho,
+# and whose denoiser acted outside the trained range.
 _ADDED: list[dict[str, tuple[str, ...]]] = [
     {"noise_distances": ("student", "student_seed", "num_samples", "size", "step"), "pairs": ("student", "step")},
     {"pairs": ("empirical_png",)},
+    {
+        "measurements": (*MEASUREMENT_LATER_IDENTITY, "spread", "solver_error", "tail_share", "covers"),
+        "noise_distances": ("outside_range",),
+    },
 ]
 
 

@@ -95,18 +95,18 @@ def test_running_again_gives_the_same_bits(workspace):
 
 def test_network_calls_made_are_those_that_the_cache_did_not_save(workspace):
     first = evaluate(workspace)[-1]["result"]
-    assert first["network_calls_made"] == dict.fromkeys(("teacher", "student"), 128 * 35 + 8 * 71)
+    assert first["network_calls_made"] == dict.fromkeys(("teacher", "student"), 128 * 35 + 32 * (71 + 143))
     again = evaluate(workspace)[-1]["result"]
     assert again["network_calls_made"] == {"teacher": 0, "student": 0}
     other = evaluate(workspace, student=REFERENCES.student_generalizes)[-1]["result"]
-    assert other["network_calls_made"] == {"teacher": 0, "student": 128 * 35 + 8 * 71}
+    assert other["network_calls_made"] == {"teacher": 0, "student": 128 * 35 + 32 * (71 + 143)}
 
 
 def test_solver_error_beyond_the_interval_is_said(workspace):
     result = evaluate(workspace, student=REFERENCES.student_generalizes, solver="euler", steps=3)[-1]["result"]
-    assert result["discretization_error"] > (result["ci_high"] - result["ci_low"]) / 2
-    assert "take more steps" in result["warnings"][0]
-    assert evaluate(workspace)[-1]["result"]["warnings"] == []
+    assert abs(result["solver_error"]) > (result["ci_high"] - result["ci_low"]) / 2
+    assert "measure again with 18 steps" in result["warnings"][0]
+    assert evaluate(workspace, steps=72)[-1]["result"]["warnings"] == []
 
 
 def test_wall_shows_nearest_median_and_farthest_pairs_in_order(workspace):

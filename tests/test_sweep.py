@@ -109,7 +109,7 @@ def test_a_scaling_sweep_has_a_row_for_every_number_of_every_student(teacher: st
     sets = rows_of(workspace, "select * from training_sets")
     assert {(row["num_samples"], row["seed_stop"] - row["seed_start"]) for row in sets} == {(1, 1), (8, 8), (32, 32)}
     assert len({row["content_hash"] for row in sets}) == 6
-    assert len(rows_of(workspace, "select * from noise_distances")) == 2 * 12
+    assert len(rows_of(workspace, "select * from noise_distances")) == 3 * 12
     assert {row["student"] for row in rows_of(workspace, "select distinct student from pairs")} == {s.name for s in made.students()}
     first = rows_of(workspace, "select * from pairs where \"group\" = 'first'")
     assert {(row["student"], row["seed"]) for row in first} == {(s.name, seed) for s in made.students() for seed in range(8)}

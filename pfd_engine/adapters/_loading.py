@@ -18,6 +18,7 @@ from pfd_engine.devices import resolve_device
 from pfd_engine.errors import InputError
 from pfd_engine.flow_maps import FlowMap, SolverMap, hash_of
 from pfd_engine.hub import resolve
+from pfd_engine.outside_range import InsideRange
 from pfd_engine.snapshots import Report, Snapshot, file_sha256
 
 Denoise = Callable[[Tensor, Sigma], Tensor]
@@ -129,5 +130,6 @@ def _with_weights(snapshot: Snapshot, report: Report | None) -> Snapshot:
 
 
 def map_model(flow_map: object) -> Any:
-    """Return the loaded checkpoint behind a map: a solver map's denoiser, a few-step map's `model`."""
-    return getattr(flow_map, "denoiser", None) or getattr(flow_map, "model", None)
+    """Return the loaded checkpoint behind a map: a solver map's denoiser (a diagnostic map's student), a few-step map's `model`."""
+    found = getattr(flow_map, "denoiser", None) or getattr(flow_map, "model", None)
+    return found.student if isinstance(found, InsideRange) else found

@@ -31,6 +31,12 @@ class _Model(_Strict):
 class _Memorization(_Numbers):
     e_mem: float | None = None
     e_emp: float | None = None
+    e_emp_ci_low: float | None = None
+    e_emp_ci_high: float | None = None
+    spread: float | None = None
+    solver_error: float | None = None
+    solver_error_extrapolated: bool | None = None
+    num_distinct_samples: Count | None = None
     memorization_ratio: float | None = None
     memorization_ratio_ci_low: float | None = None
     memorization_ratio_ci_high: float | None = None
@@ -64,6 +70,18 @@ class Result(_Numbers):
     value: float | None = None
     interval_method: Name | None = None
     shuffled: float | None = None
+    spread: float | None = None
+    student_spread: float | None = None
+    tail_share: float | None = None
+    not_ruled_out: float | None = None
+    rho: float | None = None
+    outside_range: Name | None = None
+    trained_range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    range_note: Text | None = None
+    solver_error: float | None = None
+    solver_error_extrapolated: bool | None = None
+    verdict: Name | None = None
+    verdict_reason: Text | None = None
     rms_per_coordinate: float | None = None
     num_noises: Count | None = None
     noise_seed: Count | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,16 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pfd_engine.convergence import solver_errors
 from pfd_engine.denoisers import Denoiser
 from pfd_engine.descriptors import Descriptor
 from pfd_engine.distill.trainer import denoising_losses
-from pfd_engine.empirical import EmpiricalDenoiser, nearest_samples
-from pfd_engine.endpoints import EndPoints, drain, seed_blocks
-from pfd_engine.evaluate import MEMORIZED_BELOW
-from pfd_engine.flow_maps import SolverMap
-from pfd_engine.measurement import Tally, pair_block
-from pfd_engine.noise_bank import noise_of
+from pfd_engine.empirical import EmpiricalDenoiser
+from pfd_engine.endpoints import EndPoints, Progress, drain, seed_blocks
+from pfd_engine.flow_maps import FlowMap, SolverMap
+from pfd_engine.measurement import BlockMeasurement, Pairs, Remembered, Tally, measure
+from pfd_engine.memorization import count_memorized, distinct_samples
 from pfd_engine.noise_ranges import HELD_OUT_SEEDS
+from pfd_engine.solver_error import SolverError
+from pfd_engine.together import Together
 from pfd_engine.training_sets import draw_samples
 
 LOSS_SAMPLES = 1024
@@ -29,14 +31,19 @@ LOSS_SEED = HELD_OUT_SEEDS.stop - 1
 SHOWN = 8
 
 
+METRICS = ("E_gen", "E_mem", "E_emp")
+
+
 @dataclass
 class Measured:
     """One student at one step: tallies of E_gen, E_mem and E_emp, how many images were memorized (None: N = 1), losses, end points.
 
-    A student whose numbers are not all finite is not `sound`, and has no tallies that are worth a look.
+    `errors` are the solver errors of the three, found at the last step only. A student whose numbers are not all finite is not `sound`, and
+    has no tallies that are worth a look.
     """
 
-    tallies: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in ("E_gen", "E_mem", "E_emp")})
+    tallies: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in METRICS})
+    errors: dict[str, SolverError] = field(default_factory=dict)
     sound: bool = True
     memorized: int | None = 0
     train_loss: float = 0.0
@@ -57,60 +64,81 @@ class Ruler:
         self, teacher: SolverMap, sets: Sequence[Tensor], psi: Descriptor, noises: range, end_points: EndPoints, *, with_bands: bool
     ) -> None:
         assert teacher.shape is not None
-        self.empirical: list[list[Tensor]] = []
-        self.empirical_images: list[Tensor] = []
-        self.teacher, self.psi, self.shape = teacher, psi, teacher.shape
+        self.teacher, self.psi, self.shape, self.end_points = teacher, psi, teacher.shape, end_points
         self.sets = list(sets)
+        self.distinct = [distinct_samples(samples.to(teacher.device)) for samples in self.sets]
         self.blocks = list(seed_blocks(noises.start, noises.stop, self.shape))
-        self.images = [drain(end_points(teacher, block, self.shape)) for block in self.blocks]
-        self.features = [self._features(images) for images in self.images]
-        for samples in self.sets:
-            blocks = (drain(end_points(self._empirical(samples), block, self.shape)) for block in self.blocks)
-            first = next(blocks)
-            self.empirical_images.append(first[:SHOWN].cpu())
-            self.empirical.append([self._features(first), *(self._features(images) for images in blocks)])
+        self._teacher = Remembered(teacher, shown=len(noises))
+        self._empirical = [Remembered(teacher.of(EmpiricalDenoiser(samples.to(teacher.device))), SHOWN) for samples in self.sets]
+        drain(self._follow(self._shared(), {}))
         held_out = drain(draw_samples(teacher, _held_out(BASIS_SAMPLES), self.shape, end_points))
         self.held_out = held_out[:LOSS_SAMPLES]
         self.basis = principal_components(held_out) if with_bands and psi.name == "pixel" else None
 
-    def measure(self, denoiser: Denoiser, sigma_data: float, p_mean: float, p_std: float) -> list[Measured]:
+    @property
+    def images(self) -> Tensor:
+        """The teacher's end points `(M, *shape)`."""
+        return torch.cat([self._teacher.blocks[block][0] for block in self.blocks])
+
+    @property
+    def features(self) -> Tensor:
+        """Psi of the teacher's end points `(M, dim Psi)`, float64."""
+        return torch.cat([self._teacher.blocks[block][1] for block in self.blocks])
+
+    def empirical_images(self, index: int) -> Tensor:
+        """Return the first end points of a student's empirical map."""
+        return self._empirical[index].blocks[self.blocks[0]][0]
+
+    def measure(self, denoiser: Denoiser, sigma_data: float, p_mean: float, p_std: float, *, with_errors: bool = False) -> list[Measured]:
         """Measure all students at once; `denoiser` takes `(K B, *shape)`, student by student (`StudentGroup.all_denoisers`)."""
         count = len(self.sets)
-        students = self._like_the_teacher(denoiser)
-        measured = [Measured(memorized=0 if len(samples) > 1 else None) for samples in self.sets]
-        for number, block in enumerate(self.blocks):
-            z = noise_of(block, self.shape)
-            with torch.inference_mode():
-                images = students(z.repeat(count, *[1] * len(self.shape)), ()).unflatten(0, (count, -1))
-            for index, (found, samples) in enumerate(zip(measured, self.sets, strict=True)):
-                self._add(found, images[index], samples, number, self.empirical[index][number])
+        measured = [Measured(memorized=0 if len(samples) > 1 else None) for samples in self.distinct]
+        students = {f"student {i}": part for i, part in enumerate(Together(self.teacher.of(denoiser), count).parts())}
+        maps = self._shared() | students
+        pairs = {(i, metric): pair for i in range(count) for metric, pair in _pairs(i).items()}
+        for block in self._follow(maps, {f"{i} {metric}": pair for (i, metric), pair in pairs.items()}):
+            if isinstance(block, BlockMeasurement):
+                for index, found in enumerate(measured):
+                    self._add(found, block, index)
         losses = self._losses(denoiser, sigma_data, p_mean, p_std)
         for found, (train, held_out) in zip(measured, losses, strict=True):
             found.train_loss, found.held_out_loss = train, held_out
             found.sound &= math.isfinite(train) and math.isfinite(held_out)
             if self.basis is not None and found.sound:
                 found.bands = self._bands(found)
+        if with_errors:
+            tallies = {f"{i} {m}": measured[i].tallies[m] for i, m in pairs if measured[i].sound}
+            named = {f"{i} {m}": pair for (i, m), pair in pairs.items() if measured[i].sound}
+            errors = drain(solver_errors(maps, named, tallies, self.blocks, self.shape, self.psi, self.end_points))
+            for i, metric in pairs:
+                if (error := errors.get(f"{i} {metric}")) is not None:
+                    measured[i].errors[metric] = error
         return measured
 
-    def _add(self, found: Measured, images: Tensor, samples: Tensor, number: int, empirical: Tensor) -> None:
-        block, teacher, student = self.blocks[number], self.features[number], self._features(images)
-        if not student.isfinite().all():
-            found.sound = False
+    def _shared(self) -> dict[str, FlowMap | Remembered]:
+        return {"teacher": self._teacher, **{f"empirical {i}": empirical for i, empirical in enumerate(self._empirical)}}
+
+    def _follow(self, maps: Mapping[str, FlowMap | Remembered], pairs: Pairs) -> Generator[Progress | BlockMeasurement, None, None]:
+        yield from measure(maps, pairs, self.blocks, self.shape, self.psi, self.end_points)
+
+    def _add(self, found: Measured, block: BlockMeasurement, index: int) -> None:
+        """Add one block of a student, unless it has diverged."""
+        features = block.features[f"student {index}"]
+        found.sound = found.sound and bool(features.isfinite().all())
         if not found.sound:
             return
-        found.tallies["E_gen"].add(pair_block(block, teacher, student))
-        found.tallies["E_mem"].add(pair_block(block, student, empirical))
-        found.tallies["E_emp"].add(pair_block(block, teacher, empirical))
+        images = block.end_points[f"student {index}"]
+        for metric in METRICS:
+            found.tallies[metric].add(block.pairs[f"{index} {metric}"])
         if found.memorized is not None:
-            distances, _ = nearest_samples(images, samples.to(images.device))
-            found.memorized += int((distances[:, 0] < MEMORIZED_BELOW * distances[:, 1]).sum())
+            found.memorized += count_memorized(images, self.distinct[index])
         found.images.append(images.cpu())
-        found.features.append(student)
+        found.features.append(features)
 
     def _bands(self, found: Measured) -> dict[str, NDArray[np.float64]]:
         """Return each band's squared distance a noise, `(M,)`: over all bands they sum to `d_m`."""
         assert self.basis is not None
-        difference = (torch.cat(found.features) - torch.cat(self.features)) @ self.basis
+        difference = (torch.cat(found.features) - self.features) @ self.basis
         return {f"pc {low + 1}-{high}": difference[:, low:high].square().sum(1).numpy() for low, high in band_edges(self.basis.shape[1])}
 
     def _losses(self, denoiser: Denoiser, sigma_data: float, p_mean: float, p_std: float) -> Iterator[tuple[float, float]]:
@@ -137,17 +165,11 @@ class Ruler:
             ]
         yield from zip(*losses, strict=True)
 
-    def _features(self, images: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return self.psi(images).double().cpu()
 
-    def _empirical(self, samples: Tensor) -> SolverMap:
-        return self._like_the_teacher(EmpiricalDenoiser(samples.to(self.teacher.device)))
-
-    def _like_the_teacher(self, denoiser: Denoiser) -> SolverMap:
-        """Return a denoiser's map with the teacher's solver, steps and sigma range."""
-        t = self.teacher
-        return SolverMap(denoiser, t.solver.name, t.steps, t.sigma_min, t.sigma_max, t.rho, t.device)
+def _pairs(index: int) -> dict[str, tuple[str, str]]:
+    """Return which maps each metric of a student compares."""
+    student, empirical = f"student {index}", f"empirical {index}"
+    return {"E_gen": ("teacher", student), "E_mem": (student, empirical), "E_emp": ("teacher", empirical)}
 
 
 def principal_components(samples: Tensor) -> Tensor:

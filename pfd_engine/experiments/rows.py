@@ -15,10 +15,11 @@ from torch import Tensor
 
 from pfd_engine.decomposition import BiasVariance
 from pfd_engine.distill.setup import relative_reference
+from pfd_engine.evaluation_report import NOISES, numbers_of
 from pfd_engine.experiments.measure import SHOWN, Measured
 from pfd_engine.experiments.spec import Student, SweepConfig
 from pfd_engine.image_pairs import pairs_as_events
-from pfd_engine.intervals import CONFIDENCE, Interval, proportion_interval
+from pfd_engine.intervals import CONFIDENCE, Interval, proportion_interval, tail_share
 
 if TYPE_CHECKING:
     from pfd_engine.experiments.tasks import Setting
@@ -51,18 +52,27 @@ class Rows:
             "solver_steps": measuring.steps,
             "sigma_min": measuring.sigma_min,
             "sigma_max": measuring.sigma_max,
+            "rho": measuring.rho,
         }
 
     def of_student(self, student: Student, measured: Measured, step: int, seconds: float) -> Iterator[Event]:
         """Yield what was measured of one student at one step; per-noise distances to the empirical map at the last step only."""
         row = self._row(student, step)
         for metric, tally in measured.tallies.items():
-            yield row | {"metric": metric} | _numbers(tally.interval()) | {"shuffled": tally.shuffled}
+            teacher_or_student, empirical = tally.spreads
+            yield (
+                row
+                | {"metric": metric, "covers": NOISES}
+                | numbers_of(tally.interval())
+                | {"shuffled": tally.shuffled, "spread": empirical if metric == "E_mem" else teacher_or_student}
+                | {"solver_error": measured.errors[metric].value if metric in measured.errors else None}
+                | {"tail_share": tail_share(tally.distances)}
+            )
         if measured.memorized is not None:
             yield (
                 row
                 | {"metric": "memorization_ratio"}
-                | _numbers(Interval(*proportion_interval(measured.memorized, self.config.evaluation.num_noises), "Wilson"))
+                | numbers_of(Interval(*proportion_interval(measured.memorized, self.config.evaluation.num_noises), "Wilson"))
             )
         for band, squares in measured.bands.items():
             mean, stderr = float(squares.mean()), float(squares.std(ddof=1) / math.sqrt(len(squares)))
@@ -75,7 +85,7 @@ class Rows:
             yield curve | {"metric": metric, "value": value}
         yield row | {"metric": "seconds", "value": seconds}
         yield row | {"metric": "images_seen", "value": step * self.config.training.batch_size}
-        for metric in ("E_gen", "E_mem"):
+        for metric in ("E_gen", "E_mem", "E_emp"):
             if metric == "E_gen" or step == self.config.steps:
                 yield self._distances(student, step, metric, measured.tallies[metric].distances)
 
@@ -135,7 +145,3 @@ def training_set_name(setting: Setting, student: Student) -> str:
     """Return the name of a student's training set, as `TrainingSetDescription.name` has it: with the revision that was used."""
     teacher = Path(relative_reference(setting.config.teacher, str(setting.teacher.revision), Path.cwd())).name
     return f"{teacher} seeds {student.samples.start}-{student.samples.stop - 1}"
-
-
-def _numbers(interval: Interval) -> dict[str, float]:
-    return {"value": interval.value, "stderr": interval.stderr, "ci_low": interval.ci_low, "ci_high": interval.ci_high}

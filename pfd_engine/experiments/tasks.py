@@ -112,7 +112,9 @@ def run_task(task: Task) -> Iterator[list[Event]]:
         if until <= known and until < config.steps:
             continue
         yield from _train(cohort, until, task.group.id, state, known)
-        last = ruler.measure(cohort.all_denoisers(), training.sigma_data, training.p_mean, training.p_std)
+        last = ruler.measure(
+            cohort.all_denoisers(), training.sigma_data, training.p_mean, training.p_std, with_errors=until == config.steps
+        )
         yield _measurements(rows, cohort, task.group, last, until, known)
         known = until
         cohort.save(state, known)
@@ -187,11 +189,11 @@ def _endings(rows: Rows, ruler: Ruler, about: Group, cohort: StudentGroup | OneB
     events: list[Event] = []
     sound = [index for index in range(len(measured)) if index not in cohort.diverged]
     for index in sound:
-        empirical, samples = ruler.empirical_images[index], ruler.sets[index]
-        events += rows.pairs(about.students[index], measured[index], torch.cat(ruler.images), empirical, samples, rows.config.steps)
+        empirical, samples = ruler.empirical_images(index), ruler.sets[index]
+        events += rows.pairs(about.students[index], measured[index], ruler.images, empirical, samples, rows.config.steps)
     if rows.config.experiment == "bias-variance" and len(sound) > 1:
         maps = np.stack([torch.cat(measured[index].features).numpy() for index in sound])
-        events += rows.decomposition(about.students[0], bias_variance(torch.cat(ruler.features).numpy(), maps), len(sound))
+        events += rows.decomposition(about.students[0], bias_variance(ruler.features.numpy(), maps), len(sound))
     return events
 
 
