@@ -48,8 +48,8 @@ assets: .venv/installed
 DIGITS := ./pfd_engine/assets/digits
 results: .venv/installed
 	export PFD_HOME=$$(mktemp -d) && trap 'rm -r "$$PFD_HOME"' EXIT && set -e && \
-	for student in memorizes generalizes; do \
-	  $(BIN)/python -m pfd_engine evaluate --teacher $(DIGITS)-teacher --student $(DIGITS)-student-$$student; done && \
+	for student in student-memorizes student-generalizes teacher-2; do \
+	  $(BIN)/python -m pfd_engine evaluate --teacher $(DIGITS)-teacher --student $(DIGITS)-$$student; done && \
 	for objective in denoiser progressive consistency distribution-matching; do \
 	  $(BIN)/python -m pfd_engine distill --teacher $(DIGITS)-teacher --size mlp-512 --objective $$objective; done && \
 	for experiment in scaling training-dynamics training-dynamics-usual bias-variance; do $(BIN)/python -m pfd_engine sweep $$experiment; done && \

@@ -1,4 +1,4 @@
-"""The checkpoints that come with the code: a teacher of 8x8 digits, a student that memorizes and one that generalizes."""
+"""The checkpoints that come with the code: two teachers of 8x8 digits, a student that memorizes and one that generalizes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import NamedTuple
 from pfd_engine.workspace import ASSETS, REPOSITORY
 
 TEACHER, MEMORIZES, GENERALIZES = "digits-teacher", "digits-student-memorizes", "digits-student-generalizes"
+FLOOR = (
+    "digits-teacher-2"  # the teacher trained again with another seed: its distance to the first is the retrained floor (MATH.md, section 3)
+)
 
 
 class BundledReferences(NamedTuple):
@@ -20,7 +23,14 @@ class BundledReferences(NamedTuple):
 
 def bundled_references() -> BundledReferences:
     """Return the references: `./pfd_engine/assets/...` in the repository's own folder, absolute paths elsewhere. No torch is imported."""
-    here = Path.cwd() == REPOSITORY
-    return BundledReferences(
-        *(f"./{(ASSETS / name).relative_to(REPOSITORY)}" if here else str(ASSETS / name) for name in (TEACHER, MEMORIZES, GENERALIZES))
-    )
+    return BundledReferences(*(_reference(name) for name in (TEACHER, MEMORIZES, GENERALIZES)))
+
+
+def floor_reference() -> str:
+    """Return the reference of the second teacher, which differs from the first in its training seed only; as `bundled_references` does."""
+    return _reference(FLOOR)
+
+
+def _reference(name: str) -> str:
+    path = ASSETS / name
+    return f"./{path.relative_to(REPOSITORY)}" if Path.cwd() == REPOSITORY else str(path)

@@ -1,13 +1,15 @@
 """The bundled checkpoints: small, complete, what they claim to be, and made by the command that says so."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from pfd_engine.adapters import load_denoiser
-from pfd_engine.bundled import GENERALIZES, MEMORIZES, TEACHER, bundled_references
+from pfd_engine.bundled import FLOOR, GENERALIZES, MEMORIZES, TEACHER, bundled_references, floor_reference
+from pfd_engine.distance import PFDEstimate, probability_flow_distance
 from pfd_engine.distill import bundled
 from pfd_engine.distill.bundled import Errors, measure_errors, train_all
 from pfd_engine.distill.trainer import Progress
@@ -18,8 +20,8 @@ from pfd_engine.workspace import ASSETS
 
 def test_the_bundled_checkpoints_are_small() -> None:
     files = [path for path in ASSETS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 12e6
-    for reference in bundled_references():
+    assert sum(path.stat().st_size for path in files) < 18e6
+    for reference in (*bundled_references(), floor_reference()):
         names = {path.name for path in Path(reference).iterdir()}
         assert names - {"training_set.json"} == {"README.md", "config.json", "model.safetensors"}
 
@@ -43,27 +45,69 @@ def test_the_bundled_students_are_what_they_claim() -> None:
     torch.testing.assert_close(small, large[:64], rtol=0, atol=1e-3)
 
 
+def test_the_second_teacher_differs_from_the_first_in_its_training_seed_only() -> None:
+    references = bundled_references().teacher, floor_reference()
+    first, second, student = (load_denoiser(reference) for reference in (*references, bundled_references().student_generalizes))
+    configs = [json.loads((Path(reference) / "config.json").read_text()) for reference in references]
+    assert configs[1]["metadata"].pop("twin_of") == {"teacher": f"../{TEACHER}", "revision": first.revision}
+    assert [config["metadata"].pop("student_seed") for config in configs] == [0, 1]
+    assert configs[0] == configs[1]
+    floor = probability_flow_distance(SolverMap(first), SolverMap(second), 128)
+    assert 0 < floor.value < 0.5 * floor.shuffled
+    assert floor.value < probability_flow_distance(SolverMap(first), SolverMap(student), 128).value
+
+
 def test_bundled_references_hold_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ASSETS.parents[1])
     assert bundled_references().teacher == "./pfd_engine/assets/digits-teacher"
+    assert floor_reference() == "./pfd_engine/assets/digits-teacher-2"
     monkeypatch.chdir(tmp_path)
-    assert all(Path(reference).is_dir() for reference in bundled_references())
+    assert all(Path(reference).is_dir() for reference in (*bundled_references(), floor_reference()))
 
 
-def test_the_command_makes_three_checkpoints_that_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    short = dataclasses.replace(bundled.TEACHER_TRAINING, steps=4)
-    students = [dataclasses.replace(student, training=dataclasses.replace(short, seed=1)) for student in bundled.STUDENTS]
+@pytest.fixture
+def short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make training take a moment."""
+    training = dataclasses.replace(bundled.TEACHER_TRAINING, steps=4)
+    students = [dataclasses.replace(student, training=dataclasses.replace(training, seed=1)) for student in bundled.STUDENTS]
     monkeypatch.setattr(bundled, "STUDENTS", students)
-    monkeypatch.setattr(bundled, "TEACHER_TRAINING", short)
+    monkeypatch.setattr(bundled, "TEACHER_TRAINING", training)
     monkeypatch.setattr(bundled, "TEACHER_WIDTH", 8)
     monkeypatch.setattr(bundled, "STUDENT_WIDTH", 8)
+    monkeypatch.setattr(bundled, "NUM_NOISES", 64)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("short")
+def test_the_command_makes_four_checkpoints_that_load() -> None:
     news = list(train_all(Path("made")))
-    assert [name for name, _ in news] == [TEACHER, MEMORIZES, MEMORIZES, GENERALIZES, GENERALIZES]
-    assert [type(what) for _, what in news] == [Progress, Progress, Errors, Progress, Errors]
+    assert [name for name, _ in news] == [TEACHER, FLOOR, FLOOR, MEMORIZES, MEMORIZES, GENERALIZES, GENERALIZES]
+    assert [type(what) for _, what in news] == [Progress, Progress, PFDEstimate, Progress, Errors, Progress, Errors]
     for name, count in ((MEMORIZES, 64), (GENERALIZES, 1024)):
         student = load_denoiser(f"./made/{name}")
         assert (student.metadata["num_samples"], student.metadata["step"]) == (count, 4)
         assert len(load_training_set(f"./made/{name}").samples) == count
-        assert f"{count:,} samples" in (tmp_path / "made" / name / "README.md").read_text()
-    assert load_denoiser(f"./made/{TEACHER}").num_parameters == bundled.MLPOptions(width=8).count_parameters((1, 8, 8))
+        assert f"{count:,} samples" in Path("made", name, "README.md").read_text()
+    teacher, second = (load_denoiser(f"./made/{name}") for name in (TEACHER, FLOOR))
+    assert teacher.num_parameters == second.num_parameters == bundled.MLPOptions(width=8).count_parameters((1, 8, 8))
+    assert second.metadata["twin_of"]["revision"] == teacher.revision
+    floor = next(what for _, what in news if isinstance(what, PFDEstimate))
+    assert floor.value == probability_flow_distance(SolverMap(teacher), SolverMap(second), 64).value
+    assert f"{floor.value:.3f} [{floor.ci_low:.3f}, {floor.ci_high:.3f}]" in Path("made", FLOOR, "README.md").read_text()
+
+
+@pytest.mark.usefixtures("short")
+def test_one_checkpoint_is_trained_alone_to_the_same_bits() -> None:
+    list(train_all(Path("made")))
+    kept = {path: path.read_bytes() for path in Path("made").rglob("*") if path.is_file()}
+    for name in bundled.NAMES:
+        assert {who for who, _ in train_all(Path("made"), [name])} == {name}
+        assert {path: path.read_bytes() for path in Path("made").rglob("*") if path.is_file()} == kept
+
+
+@pytest.mark.usefixtures("short")
+def test_a_student_or_second_teacher_needs_the_teacher(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in (FLOOR, MEMORIZES):
+        monkeypatch.setattr("sys.argv", ["bundled", "--folder", "empty", "--only", name])
+        assert bundled.main() == 1
+        assert "there is no folder" in capsys.readouterr().err
