@@ -19,6 +19,7 @@ OPTIONS = {
     "client.showErrorDetails": "none",
     "client.toolbarMode": "viewer",
     "global.developmentMode": "false",
+    "runner.magicEnabled": "false",
     "server.enableAgentApi": "false",
     # Pages and their WebSocket have one origin, also within the frame that a Space shows them in, so neither protection is in the way.
     # What they break there, uploads from within a frame without cookies, is not wanted at all.
