@@ -26,6 +26,8 @@ TORCH_FREE = [
     "pull",
     "share",
     "checkpoint_info",
+    "safetensors_header",
+    "time_limit",
     "figures",
     "cost",
     "analysis",
