@@ -33,6 +33,8 @@ TORCH_FREE = [
     "analysis",
     "bundled",
     "access",
+    "hosts",
+    "host_check",
     "launching",
     "serve",
     "site.export",
