@@ -81,6 +81,6 @@ if __name__ == "__main__":  # run by Streamlit as the page
     with page("Home"):
         home()
 else:  # imported by Streamlit as the server
-    from pages.common.serving import middleware
+    from pages.common.serving import lifespan, middleware
 
-    app = st.App(__file__, middleware=middleware())
+    app = st.App(__file__, middleware=middleware(), lifespan=lifespan)
