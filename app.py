@@ -1,4 +1,4 @@
-"""The Home page: what this is, the latest results, and what to do next."""
+"""The Home page (what this is, the latest results, what to do next), and the server that `streamlit run app.py` finds."""
 
 from __future__ import annotations
 
@@ -77,5 +77,10 @@ def latest() -> None:
             st.page_link(RESULT, label="Open the result", query_params={"run": result.run_id})
 
 
-with page("Home"):
-    home()
+if __name__ == "__main__":  # run by Streamlit as the page
+    with page("Home"):
+        home()
+else:  # imported by Streamlit as the server
+    from pages.common.serving import lifespan, middleware
+
+    app = st.App(__file__, middleware=middleware(), lifespan=lifespan)

@@ -24,12 +24,12 @@ def chromium_path() -> str | None:
 
 
 @contextmanager
-def chromium() -> Iterator[Any]:
-    """Start a headless Chromium for the block."""
+def chromium(*arguments: str) -> Iterator[Any]:
+    """Start a headless Chromium for the block, with further arguments of its command line."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox", *arguments])
         try:
             yield browser
         finally:

@@ -120,10 +120,9 @@ def change(action: Callable[[Run, str | None], None], run: Run) -> None:
 def readable(run: Run) -> bool:
     """Whether the configuration of a run can be read, so that it can be tried again."""
     try:
-        run.config  # noqa: B018  reading is the check
+        return run.config is not None
     except InputError:
         return False
-    return True
 
 
 def details(run: Run) -> None:

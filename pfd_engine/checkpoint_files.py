@@ -12,6 +12,7 @@ from typing import Any
 from pfd_engine.errors import InputError
 
 MAX_JSON_BYTES = 16 * 2**20
+CONFIGURATIONS = frozenset({"model_index.json", "config.json", "scheduler_config.json", "training_set.json"})
 
 OWN_WEIGHTS = "model.safetensors"
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
@@ -29,6 +30,11 @@ class CheckpointError(InputError):
 def not_finite(reference: str) -> CheckpointError:
     """Return the refusal of weights that are not all finite."""
     return CheckpointError(f"{reference} has NaN or infinite weights: choose an intact checkpoint")
+
+
+def too_large(name: str) -> CheckpointError:
+    """Return the refusal of a JSON file that is larger than any configuration."""
+    return CheckpointError(f"{name} is larger than {MAX_JSON_BYTES // 2**20} MiB: no configuration is that large")
 
 
 def no_teacher(reference: str) -> CheckpointError:
@@ -131,7 +137,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read one JSON object; raises CheckpointError with one sentence for what is missing, huge or malformed."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise CheckpointError(f"{path.name} is larger than {MAX_JSON_BYTES // 2**20} MiB: no configuration is that large")
+            raise too_large(path.name)
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise CheckpointError(f"{path.name} is missing: add it to the checkpoint") from None

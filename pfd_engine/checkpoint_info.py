@@ -3,9 +3,6 @@ no torch imported; weights that lie here are looked through for NaN."""
 
 from __future__ import annotations
 
-import json
-import struct
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,9 +12,10 @@ from pfd_engine.adapters import family_of
 from pfd_engine.adapters._description import Description
 from pfd_engine.checkpoint_files import CheckpointError, not_finite
 from pfd_engine.hub import resolve
+from pfd_engine.safetensors_header import MAX_HEADER_BYTES, HeaderError, StoredTensor, end_of_header, parse, stated_length
 from pfd_engine.snapshots import Snapshot
 
-MAX_HEADER_BYTES, MAX_READ_BYTES = 64 * 2**20, 512 * 2**20
+MAX_READ_BYTES = 512 * 2**20
 FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
 BF16_EXPONENT = np.uint16(0x7F80)  # all ones in NaN and the infinities, as in the upper half of a float32
 
@@ -89,65 +87,53 @@ def _weigh(snapshot: Snapshot) -> tuple[int, int]:
     """Return the number of parameters and bytes that the weights' headers state; raises CheckpointError for a damaged one."""
     parameters = size = 0
     for name in snapshot.layout.weight_files:
-        header, length, total = _header(snapshot, name)
+        start, total = _start(snapshot, name)
+        length = stated_length(start)
+        if length is not None and MAX_HEADER_BYTES < length < (total or 0):
+            raise CheckpointError(
+                f"{snapshot.reference} has weights in {name} with a header of {length / 2**20:.0f} MiB, but at most "
+                f"{MAX_HEADER_BYTES // 2**20} MiB are read: save them in fewer tensors, or in several files"
+            )
         try:
-            tensors = [entry for key, entry in header.items() if key != "__metadata__"]
-            end = max((entry["data_offsets"][1] for entry in tensors), default=0)
-            parameters += sum(prod(entry["shape"]) for entry in tensors)
-        except (KeyError, IndexError, TypeError):
+            tensors = parse(start)
+        except HeaderError:
             raise _damaged(snapshot, name) from None
-        if not tensors or total not in (8 + length + end, None):
+        whole = end_of_header(start) + tensors[-1].stop
+        if total not in (whole, None):
             raise _damaged(snapshot, name)
-        _check_finite(snapshot, name, tensors, 8 + length)
-        size += 8 + length + end
+        _check_finite(snapshot, name, tensors, end_of_header(start))
+        parameters += sum(tensor.parameters for tensor in tensors)
+        size += whole
     return parameters, size
 
 
-def _check_finite(snapshot: Snapshot, name: str, tensors: list[dict[str, Any]], start: int) -> None:
+def _check_finite(snapshot: Snapshot, name: str, tensors: list[StoredTensor], start: int) -> None:
     """Raise CheckpointError for NaN or infinite values in a file that lies here and is small enough to be read in a moment."""
     path = snapshot.path / name
     if not path.is_file() or path.stat().st_size > MAX_READ_BYTES:
         return
     content = np.memmap(path, np.uint8, "r")
-    for entry in tensors:
-        try:
-            low, high = (start + offset for offset in entry["data_offsets"])
-            if entry["dtype"] == "BF16":
-                finite = bool((content[low:high].view("<u2") & BF16_EXPONENT != BF16_EXPONENT).all())
-            else:
-                finite = entry["dtype"] not in FLOATS or bool(np.isfinite(content[low:high].view(FLOATS[entry["dtype"]])).all())
-        except (KeyError, TypeError, ValueError):
-            raise _damaged(snapshot, name) from None
+    for tensor in tensors:
+        values = content[start + tensor.start : start + tensor.stop]
+        if tensor.dtype == "BF16":
+            finite = bool((values.view("<u2") & BF16_EXPONENT != BF16_EXPONENT).all())
+        else:
+            finite = tensor.dtype not in FLOATS or bool(np.isfinite(values.view(FLOATS[tensor.dtype])).all())
         if not finite:
             raise not_finite(snapshot.reference)
 
 
-def _header(snapshot: Snapshot, name: str) -> tuple[dict[str, Any], int, int | None]:
-    """Return a safetensors file's header, the header's length in bytes and, where it is known, the file's."""
+def _start(snapshot: Snapshot, name: str) -> tuple[bytes | bytearray, int | None]:
+    """Return a safetensors file's first bytes up to the end of its header, and its size where it is known."""
     path = snapshot.path / name
-    total: int | None
     if path.is_file():
         with path.open("rb") as file:
             start = file.read(8)
-            start += file.read(_end_of_header(start) - 8)
-        total = path.stat().st_size
-    else:
-        from pfd_engine.hub_download import read_start
+            start += file.read(end_of_header(start) - 8)
+        return start, path.stat().st_size
+    from pfd_engine.hub_download import read_start
 
-        start, total = read_start(snapshot, name, _end_of_header)
-    end = _end_of_header(start)
-    try:
-        header = json.loads(start[8:end])
-    except (ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict) or len(start) < end:
-        raise _damaged(snapshot, name)
-    return header, end - 8, total
-
-
-def _end_of_header(start: bytes) -> int:
-    """Return where the header ends, given the file's first bytes: a safetensors file begins with its header's length."""
-    return 8 + min(struct.unpack("<Q", start[:8])[0], MAX_HEADER_BYTES) if len(start) >= 8 else 8
+    return read_start(snapshot, name, end_of_header)
 
 
 def _damaged(snapshot: Snapshot, name: str) -> CheckpointError:

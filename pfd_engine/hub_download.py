@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,12 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from tqdm import tqdm
 
 from pfd_engine.access import mode
-from pfd_engine.checkpoint_files import CheckpointError, Layout
+from pfd_engine.checkpoint_files import CONFIGURATIONS, MAX_JSON_BYTES, CheckpointError, Layout, too_large
 from pfd_engine.errors import InputError
 from pfd_engine.hub_errors import TIMEOUT_SECONDS, NoNetwork, endpoint, named, sentences, token
 from pfd_engine.references import HubReference
 from pfd_engine.snapshots import Report, Snapshot, file_sha256, select
+from pfd_engine.time_limit import LOOK_UP_SECONDS
 from pfd_engine.workspace import Workspace
 
 LISTINGS = "pfd-listings"
@@ -73,23 +75,28 @@ def fetch(reference: HubReference, allow: Sequence[str] | None, weights: bool, r
     return Snapshot(storage / "snapshots" / listing.sha, reference.repository, listing.sha, listing.license, files, repo_type, layout)
 
 
-def read_start(snapshot: Snapshot, name: str, needed: Callable[[bytes], int]) -> tuple[bytes, int | None]:
+def read_start(snapshot: Snapshot, name: str, needed: Callable[[bytearray], int]) -> tuple[bytearray, int | None]:
     """Return the first bytes of a file on the Hub, as many as `needed(bytes so far)` asks for, and the file's size where the Hub tells.
 
-    The transfer is broken off there: the rest of the file is never fetched. Raises InputError with one sentence.
+    The transfer is broken off there: the rest of the file is never fetched. Raises InputError with one sentence, also where the
+    transfer takes longer than `LOOK_UP_SECONDS`.
     """
+    deadline = time.monotonic() + LOOK_UP_SECONDS
     reference = HubReference(snapshot.reference, snapshot.revision)
-    start = b""
+    start = bytearray()
     try:
         with sentences(reference, snapshot.repo_type):
             url = hf_hub_url(reference.repository, name, repo_type=snapshot.repo_type, revision=snapshot.revision, endpoint=endpoint())
             metadata = get_hf_file_metadata(url, token=token(), timeout=TIMEOUT_SECONDS, endpoint=endpoint())
-            with get_session().stream("GET", metadata.location, headers=_headers_for(metadata.location)) as response:
+            headers = _headers_for(metadata.location)
+            with get_session().stream("GET", metadata.location, headers=headers, timeout=TIMEOUT_SECONDS) as response:
                 hf_raise_for_status(response)
-                for chunk in response.iter_bytes(2**16):
+                for chunk in response.iter_bytes():  # of whatever size they come in, so that a slow sender is noticed
                     start += chunk
                     if len(start) >= max(needed(start), 8):
                         break
+                    if time.monotonic() > deadline:
+                        raise InputError(f"the Hub sends {named(reference)} too slowly to inspect it: try again later")
     except NoNetwork:
         raise InputError(f"the Hub cannot be reached, so {named(reference)} cannot be inspected: try again") from None
     return start, metadata.size
@@ -133,6 +140,9 @@ def _download(
     missing = [name for name in files if not (snapshot / name).exists()]
     urls = {name: hf_hub_url(reference.repository, name, repo_type=repo_type, revision=sha, endpoint=endpoint()) for name in missing}
     remote = {name: get_hf_file_metadata(url, token=token(), timeout=TIMEOUT_SECONDS, endpoint=endpoint()) for name, url in urls.items()}
+    for name, metadata in remote.items():
+        if Path(name).name in CONFIGURATIONS and (metadata.size or 0) > MAX_JSON_BYTES:
+            raise too_large(name)
     total = sum(metadata.size or 0 for metadata in remote.values())
     if total > max_bytes:
         raise InputError(

@@ -15,6 +15,8 @@ from contextlib import closing
 
 from pfd_engine.bundled import bundled_references
 from pfd_engine.config import EvaluateConfig
+from pfd_engine.errors import InputError
+from pfd_engine.hosts import Hosts
 from pfd_engine.runs import list_runs
 from pfd_engine.workspace import REPOSITORY, Workspace
 
@@ -31,6 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(
             f"port {options.port} is taken or no port: stop what listens there, or choose another with PORT=8502 make run", file=sys.stderr
         )
+        return 2
+    try:
+        Hosts.from_environment()
+    except InputError as error:
+        print(error, file=sys.stderr)
         return 2
 
     references = bundled_references()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tomllib
-from pathlib import Path
 
 from pfd_engine.access import Policy, for_others
 from pfd_engine.errors import InputError
+from pfd_engine.hosts import Hosts, auth_settings
 from pfd_engine.workspace import REPOSITORY
 
 MODES = ("demo", "hosted")
@@ -19,6 +18,7 @@ OPTIONS = {
     "client.showErrorDetails": "none",
     "client.toolbarMode": "viewer",
     "global.developmentMode": "false",
+    "runner.magicEnabled": "false",
     "server.enableAgentApi": "false",
     # Pages and their WebSocket have one origin, also within the frame that a Space shows them in, so neither protection is in the way.
     # What they break there, uploads from within a frame without cookies, is not wanted at all.
@@ -39,13 +39,8 @@ def command(port: int, address: str) -> list[str]:
 
 def check_secrets() -> None:
     """Raise InputError where Streamlit would stumble over its secrets.toml at the start; the pages tell of what else may be missing."""
-    for folder in (Path.home(), REPOSITORY):
-        path = folder / ".streamlit" / "secrets.toml"
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            continue
-        if not isinstance(values.get("auth", {}), dict):
+    for path, settings in auth_settings():
+        if not isinstance(settings, dict):
             raise InputError(f"{path}: auth is no table: write it as docs/hosting.md shows")
 
 
@@ -61,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.update(surroundings)
     try:
         Policy.from_environment()
+        Hosts.from_environment()
         if options.mode == "hosted":
             check_secrets()
     except InputError as error:

@@ -69,7 +69,7 @@ class Visitor:
         return self.page
 
     def settle(self):
-        self.page.wait_for_selector(DRAWN, state="attached")
+        self.page.wait_for_selector(f"{DRAWN}:not(:has([data-testid=stSkeleton]))", state="attached")  # its components are loaded, too
         return self.page
 
     def __enter__(self):

@@ -21,11 +21,16 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: Sequence[str], port: int, health: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    port: int,
+    health: str,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[str]:
     """Run a server for the block, from when it answers at the path `health`; yields its address."""
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://{host}:{port}"
     try:
         for _ in range(600):
             assert process.poll() is None, command

@@ -11,9 +11,10 @@ import time
 import pytest
 
 from benchmarks.browser import chromium, chromium_path
-from pfd_engine.quickstart import main
+from pfd_engine.quickstart import main, port_is_free
 from pfd_engine.runs import list_runs
 from pfd_engine.workspace import REPOSITORY, Workspace
+from tests.raw_requests import request, web_socket
 from tests.servers import free_port
 
 
@@ -32,11 +33,15 @@ def test_quickstart_measures_both_students_and_prints_a_link_to_the_result(port,
         process = subprocess.Popen(command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         deadline = time.monotonic() + 120
-        while "Uvicorn server started" not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
+        while port_is_free(port) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.2)
         link = re.search(rf"http://127\.0\.0\.1:{port}/\S+", log.read_text())
         assert link is not None, log.read_text()
         assert {run.status.state for run in list_runs(Workspace.from_environment())} == {"finished"}
+        assert request(f"http://127.0.0.1:{port}", f"Host: 127.0.0.1:{port}").status == 200
+        stranger = f"rebound.evil.example:{port}"
+        assert request(f"http://127.0.0.1:{port}", f"Host: {stranger}").status == 403
+        assert web_socket(f"http://127.0.0.1:{port}", f"Host: {stranger}", f"Origin: http://{stranger}").status == 403
         with chromium() as browser:
             page = browser.new_page()
             page.goto(link[0])

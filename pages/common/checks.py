@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from pfd_engine.checkpoint_files import no_teacher
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.errors import InputError
+from pfd_engine.time_limit import look_up
 
 if TYPE_CHECKING:
     from pfd_engine.checkpoint_info import CheckpointInfo
     from pfd_engine.distill_config import DistillConfig
 
 NEEDS_FILE = {"sscd"}
+MAX_DESCRIPTOR_BYTES = 10**10
 ALLOW_LABEL = "Allow TorchScript (it is code: only a file that you trust)"
 
 
@@ -38,7 +40,9 @@ def check_descriptor(config: EvaluateConfig) -> None:
         raise InputError(
             "the file's sha256 is missing: give its 64 hexadecimal digits, from where the file was published", "descriptor_sha256"
         )
-    if (found := file_sha256(path)) != str(config.descriptor_sha256).lower():
+    if path.stat().st_size > MAX_DESCRIPTOR_BYTES:
+        raise InputError(f"{path.name} is larger than {MAX_DESCRIPTOR_BYTES / 1e9:g} GB: give {name}'s own file", "descriptor_file")
+    if (found := look_up(path.name, lambda: file_sha256(path))) != str(config.descriptor_sha256).lower():
         raise InputError(f"{path.name} has the sha256 {found}, not the one given: check where it came from", "descriptor_sha256")
     if not config.allow_torchscript:
         raise InputError(f"{name}'s file is code: tick “{ALLOW_LABEL}” if you trust it", "allow_torchscript")

@@ -10,6 +10,7 @@ import streamlit as st
 from pfd_engine.bundled import bundled_references
 from pfd_engine.errors import InputError
 from pfd_engine.references import FolderReference, parse_reference
+from pfd_engine.time_limit import look_up
 
 if TYPE_CHECKING:
     from pfd_engine.checkpoint_info import CheckpointInfo
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 @st.cache_data(ttl=300, max_entries=200, show_spinner=False)
 def inspect_checkpoint(reference: str) -> CheckpointInfo:
-    """Look a checkpoint up, remembered for five minutes; raises InputError."""
+    """Look a checkpoint up, remembered for five minutes; raises InputError, also where that takes too long."""
     from pfd_engine import checkpoint_info
 
-    return checkpoint_info.inspect(reference)
+    return look_up(reference[:200], lambda: checkpoint_info.inspect(reference))
 
 
 def inspect_role(role: str, reference: str) -> CheckpointInfo:
@@ -35,19 +36,10 @@ def inspect_role(role: str, reference: str) -> CheckpointInfo:
 @st.cache_data(ttl=300, max_entries=200, show_spinner=False)
 def look_up_training_set(reference: str, shape: tuple[int, ...] | None) -> None:
     """Raise InputError, beside its field, unless the training set is there and, where it is described, holds samples of `shape`."""
-    from pfd_engine.hub import resolve
-    from pfd_engine.training_set_files import DESCRIPTION_FILE, by, read_description
+    from pfd_engine.training_set_files import by
 
-    allow = (DESCRIPTION_FILE,)
     try:
-        try:
-            snapshot = resolve(reference, allow=allow, repo_type="model")
-        except InputError:
-            if isinstance(parse_reference(reference), FolderReference):
-                raise
-            snapshot = resolve(reference, allow=allow, repo_type="dataset")
-        path = snapshot.path / DESCRIPTION_FILE
-        found = read_description(path).shape if path.is_file() else None
+        found = look_up(reference[:200], lambda: _described_shape(reference))
         if found is not None and shape is not None and found != shape:
             raise InputError(
                 f"the training set holds samples of {by(found)} but the models make {by(shape)}: name the set that the student was "
@@ -55,6 +47,22 @@ def look_up_training_set(reference: str, shape: tuple[int, ...] | None) -> None:
             )
     except InputError as error:
         raise InputError(str(error), "training_set") from None
+
+
+def _described_shape(reference: str) -> tuple[int, ...] | None:
+    """Return the shape of the samples that a training set describes, None where it describes none; raises InputError."""
+    from pfd_engine.hub import resolve
+    from pfd_engine.training_set_files import DESCRIPTION_FILE, read_description
+
+    allow = (DESCRIPTION_FILE,)
+    try:
+        snapshot = resolve(reference, allow=allow, repo_type="model")
+    except InputError:
+        if isinstance(parse_reference(reference), FolderReference):
+            raise
+        snapshot = resolve(reference, allow=allow, repo_type="dataset")
+    path = snapshot.path / DESCRIPTION_FILE
+    return read_description(path).shape if path.is_file() else None
 
 
 def model_of(info: CheckpointInfo) -> Model | None:
