@@ -1,7 +1,7 @@
 """How sure we are of a mean over noises: intervals of a PFD and of paired differences, and what they cannot rule out (MATH.md, section 3).
 
 One closed form serves every number of noises: Student's t with a correction for skewness and for heavy tails, which tends to the normal
-interval as noises are added. `benchmarks/coverage.py` holds it, beside the alternatives, to populations with known means.
+interval as noises are added. `benchmarks/coverage.py` holds it to populations with known means, beside the plain normal interval.
 """
 
 from __future__ import annotations

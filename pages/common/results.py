@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pages.common import words
 from pages.common.wall import Pair
-from pfd_engine.analysis import Verdict, memorization_verdict
+from pfd_engine.analysis import Verdict, judge_student
+from pfd_engine.analysis.verdicts import MEM_GEN
 from pfd_engine.figures import COLORS
 
 if TYPE_CHECKING:
@@ -101,12 +102,19 @@ class Result:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Whether the student memorizes; None without a training set."""
+        """Whether the student memorizes; None without a training set, and undetermined for an older result, which has no baselines."""
         generalization, memorization = self.distances.get("PFD"), self.distances.get("E_mem")
         if generalization is None or memorization is None or len(generalization) != len(memorization) or len(generalization) < 2:
             return None
-        empirical = self.distances.get("E_emp")
-        return memorization_verdict(generalization, memorization, empirical)
+        return judge_student(
+            generalization,
+            memorization,
+            self.distances.get("E_emp"),
+            spread_teacher=self.distances.get("spread_teacher"),
+            spread_empirical=self.distances.get("spread_empirical"),
+            distinct_samples=self.summary.num_samples,
+            keeps_coupling=not self.summary.loses_coupling,
+        )
 
 
 def warnings_of(details: object, others: Iterable[object] = ()) -> tuple[str, ...]:
@@ -169,33 +177,22 @@ def verdict_html(result: Result) -> str:
     if verdict is None:
         return ""
     numbers, samples = result.summary.numbers, result.summary.num_samples
-    e_mem, pfd, e_emp, ratio = (numbers.get(metric, Number()) for metric in ("E_mem", "PFD", "E_emp", "memorization_ratio"))
+    e_mem, pfd, ratio = (numbers.get(metric, Number()) for metric in ("E_mem", "PFD", "memorization_ratio"))
     of_training = f"the empirical map of its {samples:,} training samples" if samples else "the empirical map of its training set"
     memorized, teacher = f"{of_training} ({e_mem})", f"its teacher ({pfd})"
     lead, reason, color = {
         "memorizes": ("The student memorizes", f"it ends closer to {memorized} than to {teacher}", COLORS["E_mem"]),
         "generalizes": ("The student generalizes", f"it ends closer to {teacher} than to {memorized}", COLORS["PFD"]),
-        "neither": (
-            "Undetermined",
-            f"it ends closer to {teacher} than to {memorized}, but not closer to the teacher than that map itself ({e_emp}), as a student "
-            "that has barely learned does",
-            COLORS["empirical map"],
-        ),
-        "undetermined": (
-            "Undetermined",
-            f"with these noises the distances to {teacher} and to {memorized} cannot be told apart",
-            COLORS["empirical map"],
-        ),
-    }[verdict.word]
-    paired = (
-        f"E_mem² − PFD² = {words.with_interval((verdict.ci_low + verdict.ci_high) / 2, verdict.ci_low, verdict.ci_high)}, paired by noise"
-    )
+    }.get(verdict.word, ("Undetermined", verdict.sentence.rstrip("."), COLORS["empirical map"]))
+    paired = ""
+    if difference := verdict.comparisons.get(MEM_GEN):
+        paired = f"; E_mem² − PFD² = {words.with_interval(difference.value, difference.ci_low, difference.ci_high)}, paired by noise"
     share = ""
     if ratio.value is not None:
         share = f" For {percent(ratio)} of the noises the nearest training image is closer than a third of the second nearest."
     coupled = f" For this student every distance {result.summary.note}." if result.summary.note else ""
     return (
-        f'<p class="verdict" style="--mark:{color}"><strong>{escape(lead)}</strong>: {escape(reason)}; {escape(paired)}.'
+        f'<p class="verdict" style="--mark:{color}"><strong>{escape(lead)}</strong>: {escape(reason + paired)}.'
         f"{escape(share + coupled)}</p>"
     )
 

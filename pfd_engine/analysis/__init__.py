@@ -2,15 +2,17 @@
 
 from pfd_engine.analysis.bias_variance import BiasVarianceAnalysis, analyze_bias_variance
 from pfd_engine.analysis.dynamics import DynamicsAnalysis, Judgement, analyze_dynamics, judge
-from pfd_engine.analysis.evaluation import NORMAL_95, Verdict, convergence, memorization_verdict
+from pfd_engine.analysis.evaluation import NORMAL_95, convergence
 from pfd_engine.analysis.scaling import Exponent, ScalingAnalysis, analyze_scaling, find_crossing
 from pfd_engine.analysis.sentences import bias_variance_sentence, dynamics_sentence, scaling_sentence, trade_off_sentence
 from pfd_engine.analysis.students import seed_means
 from pfd_engine.analysis.trade_offs import pareto_front
+from pfd_engine.analysis.verdicts import Comparison, Verdict, judge_student, squared_deviations
 
 __all__ = [
     "NORMAL_95",
     "BiasVarianceAnalysis",
+    "Comparison",
     "DynamicsAnalysis",
     "Exponent",
     "Judgement",
@@ -24,9 +26,10 @@ __all__ = [
     "dynamics_sentence",
     "find_crossing",
     "judge",
-    "memorization_verdict",
+    "judge_student",
     "pareto_front",
     "scaling_sentence",
     "seed_means",
+    "squared_deviations",
     "trade_off_sentence",
 ]

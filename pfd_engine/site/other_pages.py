@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from pfd_engine import figures, methods_text, store_queries, words
-from pfd_engine.analysis import convergence, memorization_verdict
+from pfd_engine.analysis import convergence, judge_student
+from pfd_engine.analysis.verdicts import MEM_GEN
 from pfd_engine.finding_tables import Table, percent
 from pfd_engine.site.blocks import Code, Facts, Figure, Formula, Heading, Note, Page, Prose, Rows, Sentence, Wall
 from pfd_engine.site.finding_pages import FILES, NAMES, OWN, Sweep, empty, provenance, read_pairs
@@ -18,13 +19,6 @@ LATEST = 12
 VERDICTS = {
     "memorizes": ("The student memorizes", "E_mem", "it ends closer to the exact flow of its training set than to its teacher"),
     "generalizes": ("The student generalizes", "E_gen", "it ends closer to its teacher than to the exact flow of its training set"),
-    "neither": (
-        "Undetermined",
-        "empirical map",
-        "it ends closer to its teacher than to the exact flow of its training set, but not closer to the teacher than that flow itself, as "
-        "a student that has barely learned does",
-    ),
-    "undetermined": ("Undetermined", "empirical map", "its distances to teacher and training set cannot be told apart with these noises"),
 }
 SCORES = {"RP": "RP score (student and teacher make the same image)", "M": "M score (copies of training images)"}
 LABELS = {"PFD": "PFD to the teacher", "E_mem": "E_mem to the training set", "memorization_ratio": "Memorization ratio", **SCORES}
@@ -104,11 +98,18 @@ def _result(store: Store, run_id: str, result: dict[str, Any]) -> list[Any]:
     empirical = squared.pop("E_emp", None)
     blocks: list[Any] = [Heading(f"{names[0]} against {names[1]}")]
     if "E_mem" in squared and len(pfd) > 1:
-        verdict = memorization_verdict(squared["PFD"], squared["E_mem"], empirical)
-        lead, color, reason = VERDICTS[verdict.word]
-        middle = (verdict.ci_low + verdict.ci_high) / 2
-        difference = words.with_interval(middle, verdict.ci_low, verdict.ci_high)
-        blocks.append(Sentence(f"{reason}; E_mem² − PFD² = {difference}, paired by noise.", figures.COLORS[color], lead))
+        verdict = judge_student(
+            squared["PFD"],
+            squared["E_mem"],
+            empirical,
+            distinct_samples=(result.get("memorization") or {}).get("num_samples"),
+            keeps_coupling=not result.get("coupling_note"),
+        )
+        lead, color, reason = VERDICTS.get(verdict.word, ("Undetermined", "empirical map", verdict.sentence.rstrip(".")))
+        if difference := verdict.comparisons.get(MEM_GEN):
+            interval = words.with_interval(difference.value, difference.ci_low, difference.ci_high)
+            reason = f"{reason}; E_mem² − PFD² = {interval}, paired by noise"
+        blocks.append(Sentence(f"{reason}.", figures.COLORS[color], lead))
     blocks.append(Rows(_numbers(store, run_id, result)))
     blocks += [Note(f"{str(note)[:1].upper()}{str(note)[1:]}.") for note in [result.get("coupling_note")] if note]
     unit = words.unit(result.get("descriptor"))
