@@ -150,9 +150,9 @@ def test_the_collapse_scores_are_those_of_the_rows(scratch, analysis):
 
 
 def test_the_sentence_says_the_numbers_of_the_rows(scratch, analysis):
-    from pfd_engine.analysis import scaling_sentence
+    from pfd_engine.analysis import collapse_sentence, scaling_details, scaling_sentence
 
-    said = scaling_sentence(analysis)
+    said, details = scaling_sentence(analysis), " ".join(scaling_details(analysis))
     steps, crossed = f"{scratch['steps']:,}", np.flatnonzero(np.isfinite(scratch["crossings"]))
     first, last = ((scratch["parameters"][i], scratch["crossings"][i]) for i in (crossed[0], crossed[-1]))
     start = rf"After {steps} training steps, a student of {first[0] / 1000:.0f} k parameters needs about {first[1]:.0f} training images \["
@@ -163,9 +163,9 @@ def test_the_sentence_says_the_numbers_of_the_rows(scratch, analysis):
     assert f"Over the {len(used)} sizes from {used[0]:.0f} k to {used[-1]:.0f} k parameters" in said
     assert f"is {value:.2f} [{low:.2f}, {high:.2f}] after {steps} training steps." in said
     assert f"The paper's 1/2 lies {'within' if low <= 0.5 <= high else 'outside'} this interval." in said
-    assert f"(p = {scratch['lack_of_fit']:.2g})" in said
-    assert f"removes {100 * scratch['collapse']['fitted']:.0f} % [" in said
-    assert "The sizes of 12 k, 22 k and 36 k parameters are left out" in said
+    assert f"(p = {scratch['lack_of_fit']:.2g}, " in details
+    assert f"removes {100 * scratch['collapse']['fitted']:.0f} % [" in collapse_sentence(analysis)
+    assert "Left out of the exponent, students of 12 k, 22 k and 36 k parameters memorize too little" in details
     *_, without = (i for i in range(len(scratch["sizes"])) if i not in crossed)
     assert f"A student of {scratch['parameters'][without] / 1000:.0f} k parameters needs at most" in said
 
@@ -176,7 +176,7 @@ def test_the_tables_say_the_numbers_of_the_rows(scratch, analysis):
     rows = crossings_table(analysis).rows
     assert [row[0] for row in rows] == scratch["sizes"]
     assert [row[2] for row in rows] == [f"{n:.0f}" if n == n else "no crossing" for n in scratch["crossings"]]
-    assert [row[4] == "yes" for row in rows] == list(scratch["reach"])
+    assert [row[5] == "yes" for row in rows] == list(scratch["reach"])
     cells = {row[0]: row for row in collapse_table(analysis).rows}
     value, low, high = scratch["exponent"]
     assert cells["fitted"][1] == f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from pfd_engine.analysis import analyze_scaling, scaling_sentence
+from pfd_engine.analysis import analyze_scaling, collapse_sentence, scaling_details, scaling_sentence
 from pfd_engine.finding_tables import collapse_table, crossings_table
 from tests.sweep_samples import SIZES, e_gen, e_mem, scaling_sweep, sweep_of_curves, true_crossings
 
@@ -21,16 +21,21 @@ def crossing_at(n, grid=GRID):
     return e_gen(grid, n), e_mem(grid, n)
 
 
+def said_of(analysis):
+    """The sentence with what stands behind it."""
+    return " ".join([scaling_sentence(analysis), *scaling_details(analysis), collapse_sentence(analysis)])
+
+
 def of_gaps(*gaps, scatter=0.02, seeds=3):
     """The sentence and the table's first row for sizes whose E_mem - E_gen over four N is given."""
     curves = {size: (np.full(4, 3.0), 3 + np.array(gap)) for size, gap in zip(SIZES, gaps, strict=False)}
     analysis = analyze_scaling(*sweep_of_curves(rng(), curves, SMALL_GRID, scatter=scatter, seeds=seeds))
-    return scaling_sentence(analysis), crossings_table(analysis).rows[0]
+    return said_of(analysis), crossings_table(analysis).rows[0]
 
 
 def test_a_full_sweep_is_said_with_the_numbers_of_the_analysis():
     analysis = analyze_scaling(*scaling_sweep(rng(1), true_crossings(), GRID, scatter=0.02, seeds=4))
-    said = scaling_sentence(analysis)
+    said = said_of(analysis)
     first, last, fit = analysis.crossings.iloc[0], analysis.crossings.iloc[-1], analysis.exponent
     assert said.startswith(
         f"After 500 training steps, a student of 30 k parameters needs about {first['crossing']:.0f} training images "
@@ -47,7 +52,7 @@ def test_a_full_sweep_is_said_with_the_numbers_of_the_analysis():
 
 
 def test_the_papers_exponent_is_told_to_lie_outside():
-    said = scaling_sentence(analyze_scaling(*scaling_sweep(rng(2), true_crossings(0.2), GRID, scatter=0.01, seeds=4)))
+    said = said_of(analyze_scaling(*scaling_sweep(rng(2), true_crossings(0.2), GRID, scatter=0.01, seeds=4)))
     assert "The paper's 1/2 lies outside this interval." in said
 
 
@@ -74,10 +79,9 @@ def test_closer_already_is_said_only_where_it_is_clear():
     assert row[2:4] == ["no crossing", "below 16"]
     unclear, row = of_gaps([0.01, 1, 2, 2], scatter=0.05)
     assert "already" not in unclear
-    assert re.search(
-        r"A student of 30 k parameters needs at most \d\d\. At N = 16, its smallest, it cannot be told which of the two", unclear
-    )
-    assert re.search(r"\(E_mem / E_gen is 1\.0\d \[0\.9\d, 1\.0\d\]\)", unclear)
+    assert re.search(r"A student of 30 k parameters needs at most \d\d\.", unclear)
+    assert "Whether a student of 30 k parameters lies closer to its teacher at N = 16, its smallest, cannot be told" in unclear
+    assert re.search(r"cannot be told: E_mem / E_gen is 1\.0\d \[0\.9\d, 1\.0\d\]\.", unclear)
     assert row[3].startswith("at most ")
 
 
@@ -87,7 +91,8 @@ def test_still_memorizing_is_a_bound_from_below():
     assert row[3] == "above 1,024"
     unclear, row = of_gaps([-2, -2, -1, -0.06], scatter=0.05)
     assert "still" not in unclear
-    assert re.search(r"needs at least \d{3}\. At N = 1,024, its largest, it cannot be told", unclear)
+    assert re.search(r"30 k parameters needs at least \d{3}\.", unclear)
+    assert "lies closer to its teacher at N = 1,024, its largest, cannot be told" in unclear
     assert row[3].startswith("at least ")
 
 
@@ -96,45 +101,45 @@ def test_a_censored_middle_size_is_named():
     curves = {size: crossing_at(n) for size, n in crossings.items()}
     curves["mlp-64"] = (np.full(len(GRID), 4.0), np.full(len(GRID), 3.0))
     analysis = analyze_scaling(*sweep_of_curves(rng(3), curves, GRID))
-    said = scaling_sentence(analysis)
+    said = said_of(analysis)
     assert "A student of 120 k parameters needs more than 4,096" in said
-    assert "The size of 120 k parameters is left out: at the smallest N, E_mem is not below half of E_gen" in said
+    assert "Left out of the exponent, students of 120 k parameters memorize too little even at the smallest N" in said
     assert analysis.exponent.sizes == ("mlp-16", "mlp-128", "mlp-256")
 
 
 def test_too_few_usable_sizes_are_said_with_what_is_missing():
     crossings = true_crossings() | {"mlp-16": 6.0, "mlp-256": 4000.0}
-    said = scaling_sentence(analyze_scaling(*scaling_sweep(rng(4), crossings, GRID, scatter=0.02)))
+    said = said_of(analyze_scaling(*scaling_sweep(rng(4), crossings, GRID, scatter=0.02)))
     assert "parameters^a is" not in said
     assert "needs at least 3 sizes that go from memorizing to generalizing within the measured N, and 2 do." in said
-    assert "The size of 30 k parameters is left out: at the smallest N, E_mem is not below half of E_gen, so that smaller N are" in said
-    assert "The size of 1.9 M parameters is left out: at the largest N, E_gen is not below 3/4 of E_mem, so that larger N are" in said
-    one = scaling_sentence(analyze_scaling(*scaling_sweep(rng(5), {"mlp-16": 64.0}, GRID)))
+    assert re.search(r"30 k parameters memorize too little even at the smallest N .*: smaller N are missing\.", said)
+    assert re.search(r"1\.9 M parameters generalize too little even at the largest N .*: larger N are missing\.", said)
+    one = said_of(analyze_scaling(*scaling_sweep(rng(5), {"mlp-16": 64.0}, GRID)))
     assert "and 1 does." in one
 
 
 def test_a_negative_exponent_is_written_as_a_number_and_never_as_a_power():
     falling = true_crossings(-0.4, smallest=900.0)
-    said = scaling_sentence(analyze_scaling(*scaling_sweep(rng(6), falling, GRID, scatter=0.02, seeds=4)))
+    said = said_of(analyze_scaling(*scaling_sweep(rng(6), falling, GRID, scatter=0.02, seeds=4)))
     assert re.search(r"the exponent a of N\* ~ parameters\^a is −0\.\d\d \[−0\.\d\d, −0\.\d\d\]", said)
     assert "parameters^−" not in said
     assert "parameters^-" not in said
 
 
 def test_no_growth_is_said_and_has_no_negative_zero():
-    said = scaling_sentence(analyze_scaling(*scaling_sweep(rng(7), dict.fromkeys(SIZES, 200.0), GRID, scatter=0.02, seeds=4)))
+    said = said_of(analyze_scaling(*scaling_sweep(rng(7), dict.fromkeys(SIZES, 200.0), GRID, scatter=0.02, seeds=4)))
     assert "−0.00" not in said
     assert not re.search(r"-0(\.0+)?\b", said)
 
 
 def test_an_interval_that_holds_both_says_so():
     curves = {size: crossing_at(n) for size, n in zip(list(SIZES)[:3], (60.0, 400.0, 150.0), strict=True)}
-    said = scaling_sentence(analyze_scaling(*sweep_of_curves(rng(8), curves, GRID)))
+    said = said_of(analyze_scaling(*sweep_of_curves(rng(8), curves, GRID)))
     assert "The paper's 1/2 lies within this interval, and so does 0, no growth at all." in said
 
 
 def test_one_seed_speaks_of_the_noises_alone():
-    said = scaling_sentence(analyze_scaling(*scaling_sweep(rng(9), true_crossings(), GRID, seeds=1, scatter=0.02)))
+    said = said_of(analyze_scaling(*scaling_sweep(rng(9), true_crossings(), GRID, seeds=1, scatter=0.02)))
     assert re.search(r"training images \[\d+, \d+\] over the noises alone to lie closer", said)
     assert "Whether one power law fits these sizes cannot be tested without a second student seed." in said
 
@@ -143,7 +148,7 @@ def test_a_bend_is_said():
     log_p = np.log(list(SIZES.values()))
     x = log_p - log_p[0]
     bent = dict(zip(SIZES, np.exp(4.2 + 0.15 * x + 0.08 * x**2), strict=True))
-    said = scaling_sentence(analyze_scaling(*scaling_sweep(rng(10), bent, GRID, seeds=4, scatter=0.02, noises=256)))
+    said = said_of(analyze_scaling(*scaling_sweep(rng(10), bent, GRID, seeds=4, scatter=0.02, noises=256)))
     assert "One power law does not describe these sizes well: log N* bends more than student seeds explain (p " in said
 
 
@@ -151,7 +156,7 @@ def test_sizes_alike_in_parameters_or_without_them_keep_their_names():
     parameters = {"mlp-a": 30_000, "mlp-b": 30_100}
     curves = {"mlp-a": crossing_at(64.0), "mlp-b": crossing_at(200.0), "mlp-c": crossing_at(300.0)}
     analysis = analyze_scaling(*sweep_of_curves(rng(11), curves, GRID, parameters))
-    said = scaling_sentence(analysis)
+    said = said_of(analysis)
     assert "a student of 30 k parameters (mlp-a) needs about" in said
     assert "A student of unknown size (mlp-c) needs about" in said
     assert "parameters^a is" not in said
@@ -171,3 +176,13 @@ def test_the_collapse_table_states_the_papers_exponent_without_a_fitted_one():
     assert [row[0] for row in full.rows] == ["fitted", "the paper's", "none"]
     cell = re.fullmatch(r"(\d+)(?:\.\d)? % \[(\d+)(?:\.\d)?, (\d+)(?:\.\d)?\], p = 0\.\d+", full.rows[0][2])
     assert int(cell[2]) <= int(cell[1]) <= int(cell[3]) <= 100
+
+
+def test_the_collapse_is_said_with_its_interval_and_its_chance():
+    analysis = analyze_scaling(*scaling_sweep(rng(14), true_crossings(0.5), GRID, scatter=0.1))
+    said, row = collapse_sentence(analysis), analysis.collapse.set_index(["curve", "kind"]).loc[("log(E_mem / E_gen)", "fitted")]
+    assert "100 % [" not in said
+    assert f"as much is removed in {100 * row['p_value']:.2g} % of the orders" in said
+    assert "after 500 training steps" in said
+    alone = analyze_scaling(*scaling_sweep(rng(15), {"mlp-16": 64.0}, GRID))
+    assert collapse_sentence(alone) == ""

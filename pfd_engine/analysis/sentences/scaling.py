@@ -9,22 +9,23 @@ from collections.abc import Sequence
 from pfd_engine.analysis.collapse import RATIO
 from pfd_engine.analysis.scaling import FEWEST_SIZES, PAPER_EXPONENT, UNDETERMINED, ScalingAnalysis
 from pfd_engine.analysis.sentences.wording import Row, join, rows_of
+from pfd_engine.analysis.students import NOISES
 from pfd_engine.words import count
 
 NO_SCALING = "No student of this sweep has been measured yet, so nothing can be said about memorization and generalization."
 LEVEL = 0.05
+PLACES = {"small": "smallest", "large": "largest"}
 
 
 def scaling_sentence(analysis: ScalingAnalysis) -> str:
     """Say in one sentence a claim from how many training samples on students generalize, and how that grows with their size.
 
-    The first and the last size with an N* are stated, and every size without one; the exponent with its interval, or what it lacks.
+    The first and the last size with an N* are stated, every size without one, and the exponent with its interval, or what it lacks.
     """
     rows = rows_of(analysis.crossings)
     if not rows:
         return NO_SCALING
-    names, budget = _names(rows), f"after {count(analysis.steps, 'training step')}"
-    ends = {(row["size"], row["end"]): row for row in rows_of(analysis.ends)}
+    names, budget = _names(rows), _budget(analysis)
     found = [row for row in rows if not row["censored"]]
     said = [] if found else [f"{budget.capitalize()}, no size goes from closer to its training set to closer to its teacher as N grows."]
     for row in found[:1] + found[1:][-1:]:
@@ -34,10 +35,44 @@ def scaling_sentence(analysis: ScalingAnalysis) -> str:
             said.append(f"{budget.capitalize()}, a {student} {number} training images {_interval(row)} {aim}.")
         else:
             said.append(f"A {student} {number} {_interval(row)}.")
-    for row in rows:
-        if row["censored"]:
-            said += _without(row, f"A student of {names[row['size']]}", ends)
-    return " ".join([*said, *_several(analysis, names), *_growth(analysis, names, ends, budget)])
+    said += [_without(row, f"A student of {names[row['size']]}", _end(analysis, row)) for row in rows if row["censored"]]
+    return " ".join([*said, *_several(analysis, names), *_growth(analysis, names, budget)])
+
+
+def scaling_details(analysis: ScalingAnalysis) -> list[str]:
+    """Say what stands behind `scaling_sentence`: what cannot be told, which sizes the exponent leaves out, and whether it fits."""
+    names = _names(rows_of(analysis.crossings))
+    said = []
+    for row in rows_of(analysis.crossings):
+        end = _end(analysis, row)
+        if row["censored"] and end["closer"] == UNDETERMINED:
+            ratio = f"E_mem / E_gen is {end['ratio']:.2f} [{end['ci_low']:.2f}, {end['ci_high']:.2f}]{_noises(end)}"
+            place = f"at N = {end['num_samples']:,}, its {PLACES[end['end']]}"
+            said.append(f"Whether a student of {names[row['size']]} lies closer to its teacher {place}, cannot be told: {ratio}.")
+    if analysis.exponent.value == analysis.exponent.value:
+        said += _left_out(analysis, names)
+        if not analysis.exponent.lack_of_fit < LEVEL:
+            said.append(_fit(analysis))
+    return said
+
+
+def collapse_sentence(analysis: ScalingAnalysis) -> str:
+    """Say how much of the difference between the curves of all sizes the fitted exponent removes; empty where it removes nothing."""
+    chosen = analysis.collapse[(analysis.collapse["kind"] == "fitted") & (analysis.collapse["curve"] == RATIO)]
+    row = next(iter(rows_of(chosen)), None)
+    if row is None or not row["score"] > 0 or row["ci_low"] != row["ci_low"]:
+        return ""
+    score, low, high = (_signed(100 * row[name], 0) for name in ("score", "ci_low", "ci_high"))
+    share = f"{score} % [{low}, {high}] of their variance" if row["score"] < 0.995 else f"nearly all of their variance (at least {low} %)"
+    orders = f"as much is removed in {100 * row['p_value']:.2g} % of the orders in which the sizes can be put"
+    return (
+        f"Setting the curves of log(E_mem / E_gen) of all sizes {_budget(analysis)} against N / parameters^a with the fitted a "
+        f"removes {share}; {orders}."
+    )
+
+
+def _budget(analysis: ScalingAnalysis) -> str:
+    return f"after {count(analysis.steps, 'training step')}"
 
 
 def _names(rows: list[Row]) -> dict[str, str]:
@@ -60,36 +95,42 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}"
 
 
+def _noises(row: Row) -> str:
+    return " over the noises alone" if row["covers"] == NOISES else ""
+
+
 def _interval(row: Row) -> str:
     """The interval of a crossing; one that leaves the grid of N is open there."""
     low, high = row["ci_low"], row["ci_high"]
-    noises = " over the noises alone" if row["covers"] == "noises" else ""
     if low > 0 and not math.isinf(high):
-        return f"[{_number(low)}, {_number(high)}]{noises}"
+        return f"[{_number(low)}, {_number(high)}]{_noises(row)}"
     bound = f"at least {_number(low)}" if low > 0 else f"at most {_number(high)}" if not math.isinf(high) else "not bounded by these N"
-    return f"({bound}{noises})"
+    return f"({bound}{_noises(row)})"
 
 
-def _without(row: Row, student: str, ends: dict[tuple[str, str], Row]) -> list[str]:
+def _end(analysis: ScalingAnalysis, row: Row) -> Row:
+    """Return the end of the grid that tells why a size has no N*: the smallest N where it generalizes from there on, else the largest."""
+    wanted = "small" if row["censored"] == "below" else "large"
+    return next(end for end in rows_of(analysis.ends) if (end["size"], end["end"]) == (row["size"], wanted))
+
+
+def _without(row: Row, student: str, end: Row) -> str:
     """Say why a size has no N*, and what bounds it."""
+    n, place, clear = f"{end['num_samples']:,}", PLACES[end["end"]], end["closer"] != UNDETERMINED
     if row["censored"] == "unknown":
-        return [f"{student} was measured at too few values of N to tell."]
-    low, high = row["ci_low"], row["ci_high"]
-    noises = " over the noises alone" if row["covers"] == "noises" else ""
-    small = row["censored"] == "below"
-    end, place = (ends[row["size"], "small"], "smallest") if small else (ends[row["size"], "large"], "largest")
-    n, ratio = f"{end['num_samples']:,}", f"{end['ratio']:.2f} [{end['ci_low']:.2f}, {end['ci_high']:.2f}]"
-    if end["closer"] == UNDETERMINED:
-        unclear = f"At N = {n}, its {place}, it cannot be told which of the two it lies closer to (E_mem / E_gen is {ratio}{noises})."
-        bound = f"at most {_number(high)}" if 0 < high < math.inf else f"at least {_number(low)}" if 0 < low < math.inf else ""
-        if row["censored"] == "again":
-            return [f"{student} has no such number.", unclear]
-        return [f"{student} needs {bound}{noises}." if bound else f"For {student[:1].lower()}{student[1:]} no bound is known.", unclear]
+        return f"{student} was measured at too few values of N to tell."
     if row["censored"] == "again":
-        return [f"{student} has no such number: at N = {n}, its {place}, it lies closer to its training set again."]
-    if small:
-        return [f"{student} needs fewer than {n}: there, at its {place} N, it lies closer to its teacher already."]
-    return [f"{student} needs more than {n}: there, at its {place} N, it still lies closer to its training set."]
+        return (
+            f"{student} has no such number: at N = {n}, its {place}, it {'lies' if clear else 'may lie'} closer to its training set again."
+        )
+    if clear and row["censored"] == "below":
+        return f"{student} needs fewer than {n}: there, at its {place} N, it lies closer to its teacher already."
+    if clear:
+        return f"{student} needs more than {n}: there, at its {place} N, it still lies closer to its training set."
+    low, high = row["ci_low"], row["ci_high"]
+    if 0 < high < math.inf or 0 < low < math.inf:
+        return f"{student} needs {f'at most {_number(high)}' if high < math.inf else f'at least {_number(low)}'}{_noises(row)}."
+    return f"{student} needs a number that these N do not bound."
 
 
 def _several(analysis: ScalingAnalysis, names: dict[str, str]) -> list[str]:
@@ -103,16 +144,13 @@ def _several(analysis: ScalingAnalysis, names: dict[str, str]) -> list[str]:
     return said
 
 
-def _growth(analysis: ScalingAnalysis, names: dict[str, str], ends: dict[tuple[str, str], Row], budget: str) -> list[str]:
+def _growth(analysis: ScalingAnalysis, names: dict[str, str], budget: str) -> list[str]:
     """State the exponent with its interval, beside the paper's, or what it lacks."""
     fit, sizes = analysis.exponent, analysis.exponent.sizes
-    left_out = _left_out(analysis, names, ends)
     if fit.value != fit.value:
-        reason = (
-            f"{len(sizes) or 'none'} {'does' if len(sizes) in (0, 1) else 'do'}" if len(sizes) < FEWEST_SIZES else "these do not differ"
-        )
-        needs = f"An exponent of N* needs at least {FEWEST_SIZES} sizes that go from memorizing to generalizing within the measured N"
-        return [f"{needs}, and {reason}.", *left_out]
+        have = f"{len(sizes) or 'none'} {'do' if len(sizes) > 1 else 'does'}" if len(sizes) < FEWEST_SIZES else "these are of one size"
+        needs = f"at least {FEWEST_SIZES} sizes that go from memorizing to generalizing within the measured N"
+        return [f"An exponent of N* ~ parameters^a needs {needs}, and {have}.", *_left_out(analysis, names)]
     value, low, high = (_signed(number) for number in (fit.value, fit.ci_low, fit.ci_high))
     across = f"from {names[sizes[0]].removesuffix(' parameters')} to {names[sizes[-1]]}"
     said = [
@@ -121,54 +159,42 @@ def _growth(analysis: ScalingAnalysis, names: dict[str, str], ends: dict[tuple[s
         f"The paper's 1/2 lies {'within' if fit.ci_low <= PAPER_EXPONENT <= fit.ci_high else 'outside'} this interval"
         f"{', and so does 0, no growth at all' if fit.ci_low <= 0 <= fit.ci_high else ''}.",
     ]
-    p = f"(p {_p_value(fit.lack_of_fit)})"
-    if fit.lack_of_fit != fit.lack_of_fit:
-        said.append("Whether one power law fits these sizes cannot be tested without a second student seed.")
-    elif fit.lack_of_fit < LEVEL:
-        said.append(f"One power law does not describe these sizes well: log N* bends more than student seeds explain {p}.")
-    else:
-        said.append(f"A bend away from one power law is not clearly seen {p}.")
-    return said + left_out + _collapse(analysis)
+    return [*said, _fit(analysis)] if fit.lack_of_fit < LEVEL else said
 
 
-def _collapse(analysis: ScalingAnalysis) -> list[str]:
-    chosen = analysis.collapse[(analysis.collapse["kind"] == "fitted") & (analysis.collapse["curve"] == RATIO)]
-    row = next(iter(rows_of(chosen)), None)
-    if row is None or not row["score"] > 0 or row["ci_low"] != row["ci_low"]:
-        return []
-    score, low, high = (_signed(100 * row[name], 0) for name in ("score", "ci_low", "ci_high"))
-    share = f"{score} % [{low}, {high}] of their variance" if row["score"] < 0.995 else f"nearly all of their variance (at least {low} %)"
-    orders = f"as much is removed in {100 * row['p_value']:.2g} % of the orders in which the sizes can be put"
-    return [f"Setting the curves of E_mem / E_gen of all sizes against N / parameters^a removes {share}; {orders}."]
+def _fit(analysis: ScalingAnalysis) -> str:
+    """Say whether one power law fits."""
+    p = analysis.exponent.lack_of_fit
+    if p != p:
+        return "Whether one power law fits these sizes cannot be tested without a second student seed."
+    written = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    if p < LEVEL:
+        return f"One power law does not describe these sizes well: log N* bends more than student seeds explain ({written})."
+    return f"A bend of log N* away from one power law is not clearly seen ({written}, against the spread over student seeds)."
 
 
-def _left_out(analysis: ScalingAnalysis, names: dict[str, str], ends: dict[tuple[str, str], Row]) -> list[str]:
+def _left_out(analysis: ScalingAnalysis, names: dict[str, str]) -> list[str]:
     """Name the sizes that do not enter the exponent, by the reason."""
+    reached = {(row["size"], row["end"]): row["reached"] for row in rows_of(analysis.ends)}
     without = [str(row["size"]) for row in rows_of(analysis.crossings) if not row["in_fit"]]
-    early = [size for size in without if not ends[size, "small"]["reached"]]
-    late = [size for size in without if size not in early and not ends[size, "large"]["reached"]]
+    early = [size for size in without if not reached[size, "small"]]
+    late = [size for size in without if size not in early and not reached[size, "large"]]
     others = [size for size in without if size not in early + late]
-    said = []
-    if early:
-        said.append(f"{_sizes(early, names)} left out: at the smallest N, E_mem is not below half of E_gen, so that smaller N are missing.")
-    if late:
-        said.append(f"{_sizes(late, names)} left out: at the largest N, E_gen is not below 3/4 of E_mem, so that larger N are missing.")
-    if others:
-        said.append(f"{_sizes(others, names)} left out: the number of parameters or N* is not known.")
-    return said
+    reasons = (
+        (early, "memorize too little even at the smallest N (E_mem is not below half of E_gen): smaller N are missing"),
+        (late, "generalize too little even at the largest N (E_gen is not below 3/4 of E_mem): larger N are missing"),
+        (others, "have no known number of parameters or no N*"),
+    )
+    return [f"Left out of the exponent, students of {_sizes(sizes, names)} {reason}." for sizes, reason in reasons if sizes]
 
 
 def _sizes(sizes: Sequence[str], names: dict[str, str]) -> str:
     texts = [names[size] for size in sizes]
     if all(text.endswith(" parameters") for text in texts):
         texts = [text.removesuffix(" parameters") for text in texts[:-1]] + texts[-1:]
-    return f"The size{'s' if len(texts) > 1 else ''} of {join(texts)} {'are' if len(texts) > 1 else 'is'}"
+    return join(texts)
 
 
 def _signed(value: float, digits: int = 2) -> str:
     """Write a number without a negative zero, with a typographic minus."""
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
-
-
-def _p_value(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.2g}"
