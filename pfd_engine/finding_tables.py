@@ -70,7 +70,7 @@ def crossings_table(analysis: ScalingAnalysis) -> Table:
         value = says[row["censored"]].format(n_max=row["n_max"]) if row["censored"] else f"{row['crossing']:,.0f}"
         known = row["parameters"] == row["parameters"]
         names = [str(row["size"]), words.parameters(int(row["parameters"]) if known else None)]
-        used = "yes" if row["in_fit"] else "no"
+        used = "yes" if row["in_fit"] and analysis.exponent.value == analysis.exponent.value else "no"
         rows.append([*names, value + several, _bounds(row), f"{row['seeds']}", used])
     reached = f"N* after {words.count(analysis.steps, 'step')}"
     return Table(["Size", "Parameters", reached, "95 % interval", "Student seeds", "In the exponent"], rows)
@@ -154,8 +154,8 @@ def percent(value: float, low: float, high: float) -> str:
 
 def _collapse_cell(row: Mapping[Any, Any]) -> str:
     """Write a collapse score with its interval and, where it is above 0, how many orders of the sizes reach it."""
-    written = percent(row["score"], row["ci_low"], row["ci_high"])
-    p = row["p_value"]
+    score, p = row["score"], row["p_value"]
+    written = percent(score, row["ci_low"], row["ci_high"]) + (" (noises alone)" if row["covers"] == "noises" and score == score else "")
     return written if p != p else f"{written}, p = {p:.2g}"
 
 

@@ -186,3 +186,11 @@ def test_the_collapse_is_said_with_its_interval_and_its_chance():
     assert "after 500 training steps" in said
     alone = analyze_scaling(*scaling_sweep(rng(15), {"mlp-16": 64.0}, GRID))
     assert collapse_sentence(alone) == ""
+
+
+def test_one_value_of_n_says_that_it_is_too_few():
+    analysis = analyze_scaling(*scaling_sweep(rng(16), true_crossings(), [64], seeds=2))
+    said = said_of(analysis)
+    assert said.startswith("Students of 30 k, 120 k, 480 k and 1.9 M parameters were measured at too few values of N to tell. An exponent")
+    assert "and none does." in said
+    assert {row[3] for row in crossings_table(analysis).rows} == {"–"}

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pfd_engine.analysis.collapse import RATIO, collapse_scores
-from pfd_engine.analysis.crossings import all_crossings, find_crossing, log_crossings
+from pfd_engine.analysis.crossings import AGAIN, all_crossings, find_crossing, log_crossings
 from pfd_engine.analysis.exponent import FEWEST_SIZES, Exponent, fit_exponent
 from pfd_engine.analysis.quantiles import Array
 from pfd_engine.analysis.resampling import Jackknife, directions, percentiles, resampler
@@ -116,7 +116,7 @@ def _crossings(students: Students, means: dict[str, Array], drawn: Array, used: 
         present = counts[i] > 0
         grid, seeds = students.num_samples[present], int(counts[i][present].min())
         value, censored = find_crossing(students.num_samples.astype(np.float64), means["E_gen"][i], means["E_mem"][i])
-        interval = (np.nan, np.nan) if censored == "again" else (float(low[i]), float(high[i]))
+        interval = (np.nan, np.nan) if censored == AGAIN else (float(low[i]), float(high[i]))
         covers = BOTH if seeds > 1 else NOISES
         rows.append((size, students.parameters[i], value, *interval, censored, bool(used[i]), grid.min(), grid.max(), seeds, covers))
     return pd.DataFrame(rows, columns=CROSSINGS)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pfd_engine.analysis.collapse import RATIO
+from pfd_engine.analysis.crossings import ABOVE, AGAIN, BELOW, MEMORIZING, UNKNOWN
 from pfd_engine.analysis.scaling import FEWEST_SIZES, PAPER_EXPONENT, UNDETERMINED, ScalingAnalysis
 from pfd_engine.analysis.sentences.wording import Row, join, rows_of
 from pfd_engine.analysis.students import NOISES
@@ -26,8 +27,10 @@ def scaling_sentence(analysis: ScalingAnalysis) -> str:
     if not rows:
         return NO_SCALING
     names, budget = _names(rows), _budget(analysis)
-    found = [row for row in rows if not row["censored"]]
-    said = [] if found else [f"{budget.capitalize()}, no size goes from closer to its training set to closer to its teacher as N grows."]
+    found, measured = [row for row in rows if not row["censored"]], [row for row in rows if row["censored"] != UNKNOWN]
+    said = []
+    if measured and not found:
+        said.append(f"{budget.capitalize()}, no size goes from closer to its training set to closer to its teacher as N grows.")
     for row in found[:1] + found[1:][-1:]:
         student, number = f"student of {names[row['size']]} needs about", f"{_number(row['crossing'])}"
         if row is found[0]:
@@ -35,7 +38,9 @@ def scaling_sentence(analysis: ScalingAnalysis) -> str:
             said.append(f"{budget.capitalize()}, a {student} {number} training images {_interval(row)} {aim}.")
         else:
             said.append(f"A {student} {number} {_interval(row)}.")
-    said += [_without(row, f"A student of {names[row['size']]}", _end(analysis, row)) for row in rows if row["censored"]]
+    said += [_without(row, f"A student of {names[row['size']]}", _end(analysis, row)) for row in measured if row["censored"]]
+    if few := [str(row["size"]) for row in rows if row["censored"] == UNKNOWN]:
+        said.append(f"Students of {_sizes(few, names)} were measured at too few values of N to tell.")
     return " ".join([*said, *_several(analysis, names), *_growth(analysis, names, budget)])
 
 
@@ -45,7 +50,7 @@ def scaling_details(analysis: ScalingAnalysis) -> list[str]:
     said = []
     for row in rows_of(analysis.crossings):
         end = _end(analysis, row)
-        if row["censored"] and end["closer"] == UNDETERMINED:
+        if row["censored"] in (BELOW, ABOVE, AGAIN) and end["closer"] == UNDETERMINED:
             ratio = f"E_mem / E_gen is {end['ratio']:.2f} [{end['ci_low']:.2f}, {end['ci_high']:.2f}]{_noises(end)}"
             place = f"at N = {end['num_samples']:,}, its {PLACES[end['end']]}"
             said.append(f"Whether a student of {names[row['size']]} lies closer to its teacher {place}, cannot be told: {ratio}.")
@@ -63,7 +68,9 @@ def collapse_sentence(analysis: ScalingAnalysis) -> str:
     if row is None or not row["score"] > 0 or row["ci_low"] != row["ci_low"]:
         return ""
     score, low, high = (_signed(100 * row[name], 0) for name in ("score", "ci_low", "ci_high"))
-    share = f"{score} % [{low}, {high}] of their variance" if row["score"] < 0.995 else f"nearly all of their variance (at least {low} %)"
+    share = f"{score} % [{low}, {high}]{_noises(row)} of their variance"
+    if row["score"] >= 0.995:
+        share = f"nearly all of their variance (at least {_signed(math.floor(100 * row['ci_low']), 0)} %{_noises(row)})"
     orders = f"as much is removed in {100 * row['p_value']:.2g} % of the orders in which the sizes can be put"
     return (
         f"Setting the curves of log(E_mem / E_gen) of all sizes {_budget(analysis)} against N / parameters^a with the fitted a "
@@ -110,20 +117,18 @@ def _interval(row: Row) -> str:
 
 def _end(analysis: ScalingAnalysis, row: Row) -> Row:
     """Return the end of the grid that tells why a size has no N*: the smallest N where it generalizes from there on, else the largest."""
-    wanted = "small" if row["censored"] == "below" else "large"
+    wanted = "small" if row["censored"] == BELOW else "large"
     return next(end for end in rows_of(analysis.ends) if (end["size"], end["end"]) == (row["size"], wanted))
 
 
 def _without(row: Row, student: str, end: Row) -> str:
     """Say why a size has no N*, and what bounds it."""
     n, place, clear = f"{end['num_samples']:,}", PLACES[end["end"]], end["closer"] != UNDETERMINED
-    if row["censored"] == "unknown":
-        return f"{student} was measured at too few values of N to tell."
-    if row["censored"] == "again":
+    if row["censored"] == AGAIN:
         return (
             f"{student} has no such number: at N = {n}, its {place}, it {'lies' if clear else 'may lie'} closer to its training set again."
         )
-    if clear and row["censored"] == "below":
+    if clear and row["censored"] == BELOW:
         return f"{student} needs fewer than {n}: there, at its {place} N, it lies closer to its teacher already."
     if clear:
         return f"{student} needs more than {n}: there, at its {place} N, it still lies closer to its training set."
@@ -139,7 +144,7 @@ def _several(analysis: ScalingAnalysis, names: dict[str, str]) -> list[str]:
     for size, rows in analysis.all_crossings.groupby("size", sort=False):
         if len(rows) > 1 and str(size) in names:
             at = [f"{_number(row['num_samples'])} (to {row['begins']})" for row in rows_of(rows)]
-            counted = "" if rows["begins"].iloc[-1] == "memorizing" else "; the last one counts"
+            counted = "" if rows["begins"].iloc[-1] == MEMORIZING else "; the last one counts"
             said.append(f"Its two errors cross {len(rows)} times for {names[str(size)]}: at N of about {join(at)}{counted}.")
     return said
 
@@ -176,14 +181,14 @@ def _fit(analysis: ScalingAnalysis) -> str:
 def _left_out(analysis: ScalingAnalysis, names: dict[str, str]) -> list[str]:
     """Name the sizes that do not enter the exponent, by the reason."""
     reached = {(row["size"], row["end"]): row["reached"] for row in rows_of(analysis.ends)}
-    without = [str(row["size"]) for row in rows_of(analysis.crossings) if not row["in_fit"]]
+    without = [str(row["size"]) for row in rows_of(analysis.crossings) if not row["in_fit"] and row["censored"] != UNKNOWN]
     early = [size for size in without if not reached[size, "small"]]
     late = [size for size in without if size not in early and not reached[size, "large"]]
     others = [size for size in without if size not in early + late]
     reasons = (
         (early, "memorize too little even at the smallest N (E_mem is not below half of E_gen): smaller N are missing"),
         (late, "generalize too little even at the largest N (E_gen is not below 3/4 of E_mem): larger N are missing"),
-        (others, "have no known number of parameters or no N*"),
+        (others, "have no known number of parameters"),
     )
     return [f"Left out of the exponent, students of {_sizes(sizes, names)} {reason}." for sizes, reason in reasons if sizes]
 
