@@ -54,8 +54,8 @@ def show() -> None:
     )
     widgets.under_plot(found.facts, "bands and intervals: 95 %, over students and noises")
     exports(frame, figure, "scaling", found.facts | {"run": sweep.run_id}, found.sentence)
-    collapse(found)
     crossings(found)
+    collapse(found)
     widgets.student_wall(choices, sweep.run_id, found.students)
     widgets.cite("scaling", found.facts, sweep.run_id)
 
@@ -86,25 +86,31 @@ def controls(choices: Choices, found: Scaling) -> tuple[float, str, tuple[int, i
     return choices.slide("a", label, LOWEST, HIGHEST, STEP, default), size, ends
 
 
-def collapse(found: Scaling) -> None:
-    """Say what exponent was fitted, and how well the curves collapse with it and with the paper's."""
-    from pages.common import words
-
-    st.header("Do the curves of all sizes fall onto one another?")
-    if (table := collapse_table(found.analysis)) is None:
-        st.info("An exponent needs at least two sizes whose curves cross.")
-        return
-    st.html(words.table(*table))
-    st.caption(NOTES["collapse"])
-
-
 def crossings(found: Scaling) -> None:
-    """Draw the table of N*."""
+    """Draw the table of N*, and what stands behind the sentence."""
     from pages.common import words
+    from pfd_engine.analysis import scaling_details
 
     st.header("Where E_mem and E_gen cross")
     st.html(words.table(*crossings_table(found.analysis)))
     st.caption(NOTES["crossings"])
+    if details := scaling_details(found.analysis):
+        st.markdown("\n".join(f"- {words.markdown(said)}" for said in details))
+
+
+def collapse(found: Scaling) -> None:
+    """Draw how well the curves collapse with the fitted exponent and with the paper's."""
+    from pages.common import words
+    from pfd_engine.analysis import collapse_sentence
+
+    st.header("Do the curves of all sizes fall onto one another?")
+    if (table := collapse_table(found.analysis)) is None:
+        st.info("This needs at least two sizes whose number of parameters is known.")
+        return
+    st.html(words.table(*table))
+    st.caption(NOTES["collapse"])
+    if said := collapse_sentence(found.analysis):
+        st.markdown(words.markdown(said))
 
 
 with page("Scaling"):

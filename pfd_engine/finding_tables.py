@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 PAPER_EXPONENT = 0.5
 MOVES = (("fall", "First fall"), ("rise", "Rise"), ("second_fall", "Second fall"))
 NOTES = {
-    "collapse": "Collapse: the share of a curve's variance between sizes, at equal N / parametersᵃ, that rescaling removes, with its 95 % "
-    "interval. Below 0, rescaling drives the curves apart.",
-    "crossings": "Below N* a student lies closer to its training set, above it to its teacher.",
+    "collapse": "Collapse: the share of the variance between the sizes' curves that goes when they are set against N / parametersᵃ, with "
+    "its 95 % interval, on the part of the axis that all of them share with and without rescaling. p: the share of the orders of the "
+    "sizes in which at least as much goes, given where the collapse is above 0. Below 0, rescaling drives the curves apart.",
+    "crossings": "N* is where E_mem and E_gen cross: below it a student lies closer to its training set, above it to its teacher. It "
+    "depends on the training budget. The exponent is fitted to the sizes that go from memorizing (E_mem below half of E_gen at the "
+    "smallest N) to generalizing (E_gen below 3/4 of E_mem at the largest); its interval is the t interval of the residuals over sizes.",
     "verdicts": "Steps are chosen on some students and noises and the moves measured on the others, so that a flat curve shows one with "
     "2.5 % probability; a move counts where its 95 % interval excludes 0. A verdict needs all its moves in one order at every choice of "
     "steps, so that moves which each exclude 0 may still be undetermined together. A peak or dip at the last step may go on.",
@@ -36,18 +39,15 @@ class Table(NamedTuple):
 
 
 def collapse_table(analysis: ScalingAnalysis) -> Table | None:
-    """Return how well curves collapse with the fitted exponent and with the paper's; None where no exponent could be fitted."""
+    """Return how well curves collapse with the fitted exponent and with the paper's; None where no two sizes can be compared."""
     exponent, scores = analysis.exponent, analysis.collapse
-    if exponent.value != exponent.value:
+    if scores.empty:
         return None
     curves = list(dict.fromkeys(scores["curve"]))
-    cells = {(row["kind"], row["curve"]): percent(row["score"], row["ci_low"], row["ci_high"]) for row in scores.to_dict("records")}
+    cells = {(row["kind"], row["curve"]): _collapse_cell(row) for row in scores.to_dict("records")}
+    fitted = words.with_interval(exponent.value, exponent.ci_low, exponent.ci_high)
     rows = [
-        [
-            "fitted",
-            words.with_interval(exponent.value, exponent.ci_low, exponent.ci_high),
-            *(cells["fitted", curve] for curve in curves),
-        ],
+        *([["fitted", fitted, *(cells["fitted", curve] for curve in curves)]] if exponent.value == exponent.value else []),
         ["the paper's", f"{PAPER_EXPONENT:g}", *(cells["paper", curve] for curve in curves)],
         ["none", "0", *("0 %, by definition" for _ in curves)],
     ]
@@ -55,17 +55,25 @@ def collapse_table(analysis: ScalingAnalysis) -> Table | None:
 
 
 def crossings_table(analysis: ScalingAnalysis) -> Table:
-    """Return N* of each size with its interval."""
-    says = {"below": "below the smallest N, {n_min:,}", "above": "above the largest N, {n_max:,}", "unknown": "not known"}
+    """Return N* of each size with its interval and whether the exponent uses it; the training budget stands in the heading."""
+    says = {
+        "below": "no crossing",
+        "above": "no crossing",
+        "again": "none: closer to its training set again at N = {n_max:,}",
+        "unknown": "too few values of N",
+    }
+    others = analysis.all_crossings
     rows = []
     for row in analysis.crossings.to_dict("records"):
-        value = says[row["censored"]].format(n_min=row["n_min"], n_max=row["n_max"]) if row["censored"] else f"{row['crossing']:,.0f}"
-        low = f"{row['ci_low']:,.0f}" if row["ci_low"] > 0 else f"below {row['n_min']:,}"
-        high = f"{row['ci_high']:,.0f}" if row["ci_high"] < float("inf") else f"above {row['n_max']:,}"
-        interval = "–" if row["censored"] == "unknown" else f"{low} to {high}"
+        at = others[others["size"] == row["size"]]["num_samples"]
+        several = f" (crosses at {', '.join(f'{n:,.0f}' for n in at)})" if len(at) > 1 else ""
+        value = says[row["censored"]].format(n_max=row["n_max"]) if row["censored"] else f"{row['crossing']:,.0f}"
         known = row["parameters"] == row["parameters"]
-        rows.append([str(row["size"]), words.parameters(int(row["parameters"]) if known else None), value, interval, f"{row['seeds']}"])
-    return Table(["Size", "Parameters", "N*", "95 % interval", "Student seeds"], rows)
+        names = [str(row["size"]), words.parameters(int(row["parameters"]) if known else None)]
+        used = "yes" if row["in_fit"] and analysis.exponent.value == analysis.exponent.value else "no"
+        rows.append([*names, value + several, _bounds(row), f"{row['seeds']}", used])
+    reached = f"N* after {words.count(analysis.steps, 'step')}"
+    return Table(["Size", "Parameters", reached, "95 % interval", "Student seeds", "In the exponent"], rows)
 
 
 def verdicts_table(analysis: DynamicsAnalysis, size: str) -> Table:
@@ -142,6 +150,26 @@ def percent(value: float, low: float, high: float) -> str:
         else "{:.{d}f} % [{:.{d}f}, {:.{d}f}]".format(*(100 * number for number in (value, low, high)), d=digits)
     )
     return written.replace("-", "−")
+
+
+def _collapse_cell(row: Mapping[Any, Any]) -> str:
+    """Write a collapse score with its interval and, where it is above 0, how many orders of the sizes reach it."""
+    score, p = row["score"], row["p_value"]
+    written = percent(score, row["ci_low"], row["ci_high"]) + (" (noises alone)" if row["covers"] == "noises" and score == score else "")
+    return written if p != p else f"{written}, p = {p:.2g}"
+
+
+def _bounds(row: Mapping[Any, Any]) -> str:
+    """Write the interval of N*; one that leaves the grid of N is a bound."""
+    low, high = row["ci_low"], row["ci_high"]
+    noises = " (noises alone)" if row["covers"] == "noises" else ""
+    if row["censored"] in ("again", "unknown") or low != low or high != high:
+        return "–"
+    if low > 0 and high < float("inf"):
+        return f"[{low:,.0f}, {high:,.0f}]{noises}"
+    if low == float("inf") or high == 0:
+        return (f"above {row['n_max']:,}" if high > 0 else f"below {row['n_min']:,}") + noises
+    return (f"at least {low:,.0f}" if low > 0 else f"at most {high:,.0f}" if high < float("inf") else "not bounded") + noises
 
 
 def _move(value: float, low: float, high: float) -> str:

@@ -7,11 +7,11 @@ SIZES = {"mlp-16": 30_000, "mlp-64": 120_000, "mlp-128": 480_000, "mlp-256": 1_9
 
 
 def e_gen(num_samples, crossing):
-    return 3 - 1.2 * np.tanh(np.log(num_samples / crossing) / 2)
+    return 4 - 2.4 * np.tanh(np.log(num_samples / crossing) / 2)
 
 
 def e_mem(num_samples, crossing):
-    return 3 + 1.2 * np.tanh(np.log(num_samples / crossing) / 2)
+    return 4 + 2.4 * np.tanh(np.log(num_samples / crossing) / 2)
 
 
 def true_crossings(exponent=0.5, smallest=64.0, sizes=SIZES):
@@ -39,6 +39,20 @@ def scaling_sweep(rng, crossings, num_samples, seeds=3, noises=64, scatter=0.05,
                     distances.append({**student, "metric": metric, "squared": squared})
                     value = float(np.sqrt(squared.mean()))
                     measurements.append({**student, "parameters": sizes[size], "metric": metric, "band": None, "value": value})
+    return pd.DataFrame(measurements), pd.DataFrame(distances)
+
+
+def sweep_of_curves(rng, curves, num_samples, parameters=SIZES, seeds=3, noises=64, scatter=0.02, step=500):
+    """Return measurements and distances of students that scatter around given `(E_gen, E_mem)` of each size, each over `num_samples`."""
+    measurements, distances = [], []
+    for size, pair in curves.items():
+        for metric, curve in zip(("E_gen", "E_mem"), pair, strict=True):
+            for n, error in zip(num_samples, curve, strict=True):
+                for seed in range(seeds):
+                    student = {"student": f"{size} N={n} seed {seed}", "size": size, "num_samples": n, "student_seed": seed, "step": step}
+                    value = error + scatter * rng.standard_normal()
+                    distances.append({**student, "metric": metric, "squared": value**2 * (1 + 0.1 * rng.standard_normal(noises))})
+                    measurements.append({**student, "parameters": parameters.get(size), "metric": metric, "band": None, "value": value})
     return pd.DataFrame(measurements), pd.DataFrame(distances)
 
 

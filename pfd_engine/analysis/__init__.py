@@ -4,7 +4,14 @@ from pfd_engine.analysis.bias_variance import BiasVarianceAnalysis, analyze_bias
 from pfd_engine.analysis.dynamics import DynamicsAnalysis, Judgement, analyze_dynamics, judge
 from pfd_engine.analysis.evaluation import NORMAL_95, convergence
 from pfd_engine.analysis.scaling import Exponent, ScalingAnalysis, analyze_scaling, find_crossing
-from pfd_engine.analysis.sentences import bias_variance_sentence, dynamics_sentence, scaling_sentence, trade_off_sentence
+from pfd_engine.analysis.sentences import (
+    bias_variance_sentence,
+    collapse_sentence,
+    dynamics_sentence,
+    scaling_details,
+    scaling_sentence,
+    trade_off_sentence,
+)
 from pfd_engine.analysis.students import seed_means
 from pfd_engine.analysis.trade_offs import pareto_front
 from pfd_engine.analysis.verdicts import Comparison, Verdict, judge_student, squared_deviations
@@ -22,12 +29,14 @@ __all__ = [
     "analyze_dynamics",
     "analyze_scaling",
     "bias_variance_sentence",
+    "collapse_sentence",
     "convergence",
     "dynamics_sentence",
     "find_crossing",
     "judge",
     "judge_student",
     "pareto_front",
+    "scaling_details",
     "scaling_sentence",
     "seed_means",
     "squared_deviations",

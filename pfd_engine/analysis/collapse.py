@@ -1,123 +1,155 @@
-"""Do the curves of all sizes fall onto one another against N / parameters^a?"""
+"""Do the curves of all sizes fall onto one another against N / parameters^a, and would they in any order of the sizes?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pfd_engine.analysis.crossings import log_crossings
+from pfd_engine.analysis.exponent import slopes
 from pfd_engine.analysis.quantiles import Array, normal_quantile, t_quantile
-from pfd_engine.analysis.resampling import Directions, Resampler, directions
+from pfd_engine.analysis.resampling import Directions, Jackknife, directions
 from pfd_engine.analysis.students import BOTH, NOISES, Students
 
-ABSCISSAE = 33
+ABSCISSAE = 64
+ORDERS = 1000
 RATIO = "log(E_mem / E_gen)"
-COLLAPSE = ["curve", "kind", "exponent", "score", "ci_low", "ci_high", "overlap", "seeds", "covers"]
-Refit = Callable[[dict[str, Array]], Array]
+COLLAPSE = ["curve", "kind", "exponent", "score", "ci_low", "ci_high", "p_value", "orders", "overlap", "seeds", "covers"]
 
 
 def collapse_scores(
     students: Students,
     exponents: Mapping[str, float],
-    draws: Resampler | None = None,
-    refit: Refit | None = None,
+    jackknife: Jackknife | None = None,
     curve: str = "E_gen",
+    used: NDArray[np.bool_] | None = None,
 ) -> pd.DataFrame:
-    """Score how far each exponent a makes the curves of all sizes collapse: `1 - V(a) / V(0)`.
+    """Score how much of the variance between sizes each exponent a removes from their curves: `1 - V(a) / V(0)`.
 
     `curve` is `E_gen` or `E_mem`, the error itself and not its logarithm, or `RATIO`, the logarithm of E_mem / E_gen, which is 0 at N*.
-    V(a) is the variance between sizes of the curves' means over seeds, at equal `N / parameters^a`, averaged over the abscissae that all
-    sizes have in common (`overlap`: their length in log N as a share of that for a = 0), the curves interpolated linearly in log N. The
-    part of that variance that the spread over seeds explains is subtracted, so that a perfect collapse scores 1 with few seeds too;
-    scores are cut at 1, and are negative where rescaling drives the curves apart. For a = 0 it is 0 by definition.
+    With `x = log N - a (log p - mean log p)`, V(a) is the variance between the sizes' curves of means over seeds at equal x, averaged over
+    the x that all sizes have in common both with a and without, so that V(a) and V(0) look at one window (`overlap`: its length as a share
+    of the common log N). Curves are interpolated linearly in log N. The part of each variance that the spread over seeds explains is
+    subtracted, so that a perfect collapse scores 1 with few seeds too; scores are cut at 1. Curves without a shift score 0 or less, and
+    where sizes differ no more than seeds do (V(0) below the part that seeds explain), there is nothing to remove and no score (NaN).
 
-    The interval is a jackknife over student seeds with t quantiles, joined with the resampled noises; a `kind` "fitted" is fitted anew
-    (`refit`) each time. With fewer than three seeds it covers the noises alone. Columns `curve`, `kind`, `exponent`, `score`, `ci_low`,
-    `ci_high` (NaN: not defined), `overlap`, `seeds`, `covers`.
+    The interval is a jackknife over student seeds and noises with t quantiles; with fewer than three seeds it covers the noises alone.
+    A `kind` "fitted" is fitted anew each time, to the N* of the sizes `used`. `p_value` is the share of `orders` of the sizes (all of
+    them, or 1,000 that are drawn, the true one among them) whose score is at least as high: the parameters are given to the sizes in
+    another order, and a "fitted" exponent is fitted to that. It is NaN for a score of 0 or less.
     """
     known = np.isfinite(students.parameters)
-    if known.sum() < 2 or draws is None:
+    if known.sum() < 2 or jackknife is None:
         return pd.DataFrame(columns=COLLAPSE)
-    seeds = len(students.seeds)
+    seeds, log_n = len(students.seeds), np.log(students.num_samples.astype(np.float64))
+    fit_to = np.zeros(len(known), dtype=bool) if used is None else used
     errors = {metric: np.sqrt(squared.mean(axis=-1)) for metric, squared in students.squared.items()}
-    resampled = {metric: draws.errors(squared) for metric, squared in students.squared.items()}
-    left_out = [{m: np.delete(e, s, axis=-1) for m, e in errors.items()} for s in range(seeds)] if seeds > 2 else []
+    curves = _Curves(students, _chosen(errors, curve))
+    log_parameters = np.log(students.parameters)
+
+    def fitted(errors: dict[str, Array]) -> float:
+        means = {metric: directions(e).mean[fit_to] for metric, e in errors.items()}
+        return float(slopes(log_parameters[fit_to], log_crossings(means, log_n))[0][0])
+
     rows = []
     for kind, exponent in exponents.items():
-        if exponent == 0:
-            rows.append((curve, kind, 0.0, 0.0, 0.0, 0.0, 1.0, seeds, BOTH))
+        if exponent != exponent:
+            rows.append((curve, kind, *(np.nan,) * 5, 0, np.nan, seeds, NOISES))
             continue
-        fit = refit if kind == "fitted" else None
+        if exponent == 0:
+            rows.append((curve, kind, 0.0, 0.0, 0.0, 0.0, np.nan, 0, 1.0, seeds, BOTH))
+            continue
 
-        def score(errors: dict[str, Array], exponent: float = exponent, fit: Refit | None = fit) -> Array:
-            moved = {metric: directions(error) for metric, error in errors.items()}
-            a = fit({metric: d.mean for metric, d in moved.items()}) if fit else np.full(len(errors["E_gen"]), exponent)
-            chosen = directions(np.log(errors["E_mem"] / errors["E_gen"])) if curve == RATIO else moved[curve]
-            return _scores(students, chosen, a)
+        def score(errors: dict[str, Array], kind: str = kind, exponent: float = exponent) -> float:
+            a = fitted(errors) if kind == "fitted" else exponent
+            return float(_Curves(students, _chosen(errors, curve)).scores(a * log_parameters[None])[0])
 
-        value, overlap = float(score({m: e[None] for m, e in errors.items()})[0]), _overlap_share(students, errors["E_gen"], exponent)
-        variance = float(np.nanvar(noisy)) if np.isfinite(noisy := score(resampled)).any() else np.nan
-        quantile = normal_quantile()
-        if left_out:
-            jackknife = np.array([score({m: e[None] for m, e in errors.items()})[0] for errors in left_out])
-            variance += (seeds - 1) * float(jackknife.var())
-            quantile = float(t_quantile(seeds))
-        half = quantile * np.sqrt(variance)
+        value = float(curves.scores(exponent * log_parameters[None])[0])
+        covers = BOTH if seeds > 2 else NOISES
+        half = float(t_quantile(seeds) if seeds > 2 else normal_quantile()) * math.sqrt(jackknife.variance(score, seeds=seeds > 2))
+        p_value, orders = np.nan, 0
+        if value > 0:
+            moved = _orders(log_parameters, known)
+            a = np.full(len(moved), exponent)
+            if kind == "fitted":
+                means = {metric: directions(e).mean[fit_to] for metric, e in errors.items()}
+                a = slopes(moved[:, fit_to], np.broadcast_to(log_crossings(means, log_n), (len(moved), int(fit_to.sum()))))[0]
+            orders = len(moved)
+            p_value = float((curves.scores(a[:, None] * moved) >= value - 1e-9).mean())
         interval = min(value - half, 1.0), min(value + half, 1.0)
-        rows.append((curve, kind, exponent, min(value, 1.0), *interval, overlap, seeds, BOTH if left_out else NOISES))
+        rows.append((curve, kind, exponent, min(value, 1.0), *interval, p_value, orders, curves.overlap(exponent), seeds, covers))
     return pd.DataFrame(rows, columns=COLLAPSE)
 
 
-def _scores(students: Students, curves: Directions, exponents: Array) -> Array:
-    """Return `1 - V(a) / V(0)` for each row of curves `(R, sizes, N)` with its own exponent `(R,)`; NaN where V(0) is not positive."""
-    before = _between(students, curves, np.zeros(len(exponents)))
-    after = _between(students, curves, exponents)
-    return np.asarray(1 - np.divide(after, before, out=np.full(len(before), np.nan), where=before > 0))
+def _chosen(errors: dict[str, Array], curve: str) -> Directions:
+    return directions(np.log(errors["E_mem"] / errors["E_gen"]) if curve == RATIO else errors[curve])
 
 
-def _grids(students: Students, curves: Array) -> list[tuple[int, NDArray[np.bool_], Array]]:
-    """Return, for each size with parameters and at least two values of N: its index, which N it has, and their logarithms."""
-    log_n = np.log(students.num_samples.astype(np.float64))
-    present = np.atleast_1d(np.isfinite(curves.reshape(-1, *curves.shape[-2:])).all(axis=0))
-    usable = np.isfinite(students.parameters) & (present.sum(axis=-1) > 1)
-    return [(int(i), present[i], log_n[present[i]]) for i in np.flatnonzero(usable)]
+def _orders(log_parameters: Array, known: NDArray[np.bool_]) -> Array:
+    """Return the parameters in other orders `(orders, sizes)`, the true one first: all orders of few sizes, else 1,000 drawn ones."""
+    places = np.flatnonzero(known)
+    if math.factorial(len(places)) <= ORDERS:
+        orders = np.array(list(itertools.permutations(places)))
+    else:
+        generator = np.random.default_rng(0)
+        orders = np.array([places, *(generator.permutation(places) for _ in range(ORDERS - 1))])
+    moved = np.repeat(log_parameters[None], len(orders), axis=0)
+    moved[:, places] = log_parameters[orders]
+    return np.asarray(moved)
 
 
-def _between(students: Students, curves: Directions, exponents: Array) -> Array:
-    """Return V(a) of each row, NaN where fewer than two sizes or no abscissae are in common."""
-    grids = _grids(students, curves.mean)
-    if len(grids) < 2:
-        return np.full(len(exponents), np.nan)
-    log_parameters = np.log(students.parameters)
-    shift = exponents[:, None] * (log_parameters - log_parameters[[i for i, _, _ in grids]].mean())
-    low = np.max([x[0] - shift[:, i] for i, _, x in grids], axis=0)
-    high = np.min([x[-1] - shift[:, i] for i, _, x in grids], axis=0)
-    abscissae = low[:, None] + np.linspace(0, 1, ABSCISSAE) * (high - low)[:, None]
-    values, moves = [], []
-    for i, present, x in grids:
-        position = np.nan_to_num(abscissae + shift[:, [i]])
-        left = np.clip(np.searchsorted(x, position.ravel(), side="right").reshape(position.shape) - 1, 0, len(x) - 2)
-        share = (position - x[left]) / (x[left + 1] - x[left])
+class _Curves:
+    """The curves of the sizes with known parameters and at least two values of N, to be compared at shifted log N."""
 
-        def at(curve: Array, left: NDArray[np.int64] = left, share: Array = share) -> Array:
-            return np.asarray(np.take_along_axis(curve, left, -1) * (1 - share) + np.take_along_axis(curve, left + 1, -1) * share)
+    def __init__(self, students: Students, curves: Directions) -> None:
+        log_n = np.log(students.num_samples.astype(np.float64))
+        present = np.isfinite(curves.mean)
+        self.places = np.flatnonzero(np.isfinite(students.parameters) & (present.sum(axis=-1) > 1))
+        self.grids = [log_n[present[i]] for i in self.places]
+        self.values = [np.vstack([curves.mean[None, i, present[i]], curves.seeds[:, i, present[i]]]) for i in self.places]
+        self.log_parameters = np.log(students.parameters)
 
-        values.append(at(curves.mean[:, i, present]))
-        moves.append(np.stack([at(curves.seeds[:, s, i, present]) for s in range(curves.seeds.shape[1])], axis=1))
-    total = np.var(values, axis=0, ddof=1)
-    chance = np.var(moves, axis=0, ddof=1).sum(axis=1)  # the variance between sizes that seeds alone would give
-    return np.where(high > low, (total - chance).mean(axis=-1), np.nan)
+    def scores(self, shifts: Array) -> Array:
+        """Return `1 - V(shift) / V(0)` for rows of shifts `(R, sizes)` in log N; NaN without a window or a V(0) to speak of."""
+        if len(self.places) < 2:
+            return np.full(len(shifts), np.nan)
+        moved = shifts[:, self.places] - shifts[:, self.places].mean(axis=1, keepdims=True)
+        low, high = self._window(moved)
+        x = low[:, None] + (np.arange(ABSCISSAE) + 0.5) / ABSCISSAE * (high - low)[:, None]
+        before, chance = self._between(x, np.zeros_like(moved))
+        after, _ = self._between(x, moved)
+        defined = (high > low) & (before > chance)
+        return np.asarray(1 - np.divide(after, before, out=np.full(len(before), np.nan), where=defined))
 
+    def overlap(self, exponent: float) -> float:
+        """Return the length of the window as a share of that for an exponent of 0."""
+        if len(self.places) < 2 or not np.isfinite(exponent):
+            return np.nan
+        shift = exponent * self.log_parameters[None, self.places]
+        lengths = [float((high - low)[0]) for low, high in map(self._window, (shift - shift.mean(), np.zeros_like(shift)))]
+        return max(lengths[0], 0.0) / lengths[1] if lengths[1] > 0 else np.nan
 
-def _overlap_share(students: Students, errors: Array, exponent: float) -> float:
-    grids = _grids(students, np.where(np.isfinite(errors).any(axis=-1), 0.0, np.nan))
-    if len(grids) < 2 or not np.isfinite(exponent):
-        return np.nan
+    def _window(self, moved: Array) -> tuple[Array, Array]:
+        """Return the ends `(R,)` of the x that all sizes have, both moved `(R, sizes)` and as they are."""
+        low = np.max([x[0] - np.minimum(moved[:, k], 0) for k, x in enumerate(self.grids)], axis=0)
+        high = np.min([x[-1] - np.maximum(moved[:, k], 0) for k, x in enumerate(self.grids)], axis=0)
+        return low, high
 
-    def length(a: float) -> float:
-        shift = a * np.log(students.parameters)
-        return float(min(x[-1] - shift[i] for i, _, x in grids) - max(x[0] - shift[i] for i, _, x in grids))
-
-    return max(length(exponent), 0.0) / length(0.0) if length(0.0) > 0 else np.nan
+    def _between(self, x: Array, moved: Array) -> tuple[Array, Array]:
+        """Return the variance between sizes, without the part that seeds explain, and that part, for each row, averaged over x `(R, X)`."""
+        means, moves = [], []
+        for k, (grid, values) in enumerate(zip(self.grids, self.values, strict=True)):
+            position = np.nan_to_num(x + moved[:, [k]])
+            left = np.clip(np.searchsorted(grid, position.ravel(), side="right").reshape(position.shape) - 1, 0, len(grid) - 2)
+            share = (position - grid[left]) / (grid[left + 1] - grid[left])
+            at = values[:, left] * (1 - share) + values[:, left + 1] * share
+            means.append(at[0])
+            moves.append(at[1:])
+        # What a seed moves at all sizes alike does not drive them apart, so it is the seeds' directions that are set against each other.
+        part = np.var(moves, axis=0, ddof=1).sum(axis=0).mean(axis=-1)
+        return np.var(means, axis=0, ddof=1).mean(axis=-1) - part, part

@@ -10,15 +10,20 @@ sqrt(2/3) and its normal-like quantiles ignore that the spread itself is known t
 So the percentiles for a mean over seeds are exactly the classical t interval, and whatever is computed from the means (a crossing, a
 fitted exponent) inherits it through the same resamples. One g_s serves all sizes and N: student seeds are resampled as clusters, which
 is right whether or not students of one seed share training sets or initializations.
+
+`Jackknife` is for statistics that are compared with a t quantile: it leaves out one seed at a time, and one block of noises at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from pfd_engine.analysis.quantiles import CONFIDENCE, Array, chi_square_quantile
+
+NOISE_BLOCKS = 32
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,12 @@ class Resampler:
 
     def means(self, squared: Array) -> Array:
         """Return `(R, sizes, N)`: resampled means over seeds of the errors behind `squared` `(sizes, N, seeds, M)`."""
-        moved = directions(self.errors(squared))
+        seeds = directions(np.sqrt(squared.mean(axis=-1))).seeds
         freedom = np.maximum(np.isfinite(squared).all(axis=-1).sum(axis=-1) - 1, 1)
         values = {int(f): np.sqrt(f / chi_square_quantile(self.uniform, int(f))) for f in np.unique(freedom)}
         inflation = np.stack([values[int(f)] for f in freedom.ravel()], axis=1).reshape(-1, *freedom.shape)
-        return np.asarray(moved.mean + inflation * np.einsum("rs,rsin->rin", self.multipliers, moved.seeds))
+        moves = (self.multipliers @ seeds.reshape(len(seeds), -1)).reshape(-1, *freedom.shape)
+        return np.asarray(directions(self.errors(squared)).mean + inflation * moves)
 
 
 def resampler(noises: int, seeds: int, resamples: int, seed: int) -> Resampler:
@@ -87,3 +93,35 @@ def percentiles(values: Array, confidence: float = CONFIDENCE) -> tuple[Array, A
     low = np.floor(tail * np.maximum(count - 1, 0)).astype(int)
     high = np.ceil((1 - tail) * np.maximum(count - 1, 0)).astype(int)
     return np.take_along_axis(ordered, low[None], axis=0)[0], np.take_along_axis(ordered, high[None], axis=0)[0]
+
+
+class Jackknife:
+    """The errors of students with one seed left out at a time, and with one of 32 blocks of noises left out at a time.
+
+    `squared` has arrays `(sizes, N, seeds, M)`, NaN where a student is missing. `seeds` is their number: t has seeds - 1 degrees of
+    freedom, and with one seed a variance is that over the noises alone.
+    """
+
+    def __init__(self, squared: dict[str, Array]) -> None:
+        self.seeds, noises = next(iter(squared.values())).shape[-2:]
+        sums = {metric: values.sum(axis=-1) for metric, values in squared.items()}
+        seeds = range(self.seeds) if self.seeds > 1 else ()
+        self._seeds = [{m: np.sqrt(np.delete(total, s, axis=-1) / noises) for m, total in sums.items()} for s in seeds]
+        self._noises = []
+        for block in np.array_split(np.arange(noises), min(NOISE_BLOCKS, noises)):
+            left = {m: np.maximum(sums[m] - values[..., block].sum(axis=-1), 0) for m, values in squared.items()}
+            self._noises.append({m: np.sqrt(total / (noises - len(block))) for m, total in left.items()})
+
+    def variance(self, statistic: Callable[[dict[str, Array]], float], *, seeds: bool = True, noises: bool = True) -> float:
+        """Return the variance of a statistic of errors `(sizes, N, seeds)` over seeds and noises together, or over one of them.
+
+        It is NaN where leaving something out leaves the statistic undefined. Both parts add up, since the students of all seeds share
+        their noises; what noises do to each student in its own way is held by both, which makes the sum too large rather than too small.
+        """
+        parts = [part for part, wanted in ((self._seeds, seeds), (self._noises, noises)) if wanted and part]
+        return sum(_spread([statistic(errors) for errors in part]) for part in parts)
+
+
+def _spread(values: list[float]) -> float:
+    """Return the jackknife's variance of values that each leave out one of as many parts."""
+    return (len(values) - 1) * float(np.var(values))

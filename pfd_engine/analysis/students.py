@@ -19,7 +19,7 @@ class Students:
     """Squared per-noise distances of students that differ in size, number of samples and seed, on the same M noises.
 
     `parameters` is `(sizes,)` (NaN where unknown), `num_samples` ascends, and each array of `squared` is `(sizes, N, seeds, M)`, NaN where
-    a student is missing. Sizes ascend by their parameters.
+    a student is missing. Sizes ascend by their parameters. All were trained for `step` steps.
     """
 
     sizes: list[str]
@@ -27,6 +27,7 @@ class Students:
     num_samples: NDArray[np.int64]
     seeds: NDArray[np.int64]
     squared: dict[str, Array]
+    step: int = 0
 
 
 def parameters_by_size(measurements: pd.DataFrame) -> dict[str, float]:
@@ -61,13 +62,17 @@ def usable(distances: pd.DataFrame) -> pd.DataFrame:
 
 
 def final_students(measurements: pd.DataFrame, distances: pd.DataFrame, metrics: tuple[str, ...] = ("E_gen", "E_mem")) -> Students:
-    """Return each student at its last step at which every one of `metrics` was measured; other students count as missing."""
+    """Return the students of the longest training at which every one of `metrics` was measured; others count as missing.
+
+    Errors depend on the training budget, so a student that was measured at fewer steps only is never set beside them.
+    """
     rows = usable(distances)
     rows = rows[rows["metric"].isin(metrics)]
     student = ["size", "num_samples", "student_seed"]
     complete = rows.groupby([*student, "step"])["metric"].transform("nunique") == len(metrics)
     rows = rows[complete]
-    rows = rows[rows["step"] == rows.groupby(student)["step"].transform("max")]
+    step = int(rows["step"].max()) if len(rows) else 0
+    rows = rows[rows["step"] == step]
     parameters = parameters_by_size(measurements)
     sizes = sorted(rows["size"].unique(), key=lambda size: (parameters.get(size, np.inf), size))
     num_samples = np.sort(rows["num_samples"].unique()).astype(np.int64)
@@ -82,7 +87,7 @@ def final_students(measurements: pd.DataFrame, distances: pd.DataFrame, metrics:
     )
     for metric, i, j, s, values in zip(rows["metric"], *where, rows["squared"], strict=True):
         squared[metric][i, j, s] = values
-    return Students(sizes, np.array([parameters.get(size, np.nan) for size in sizes]), num_samples, seeds, squared)
+    return Students(sizes, np.array([parameters.get(size, np.nan) for size in sizes]), num_samples, seeds, squared, step)
 
 
 def seed_means(measurements: pd.DataFrame, metric: str) -> pd.DataFrame:

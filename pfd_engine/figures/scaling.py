@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from pfd_engine import words
 from pfd_engine.figures.style import COLORS, NAMES, NEUTRAL, band, finish, sequence, symbols
 
 CROSSING = "N*"
@@ -53,14 +54,15 @@ def scaling(frame: pd.DataFrame, exponent: float = 0.0, unit: str = "data units"
             rows = frame[(frame["size"] == size) & (frame["metric"] == metric)].sort_values("abscissa")
             if len(rows):
                 color = COLORS[metric] if len(sizes) == 1 else colors[size]
-                name = size if len(sizes) > 1 else NAMES[metric]
+                name = _name(size, rows["parameters"].iloc[0]) if len(sizes) > 1 else NAMES[metric]
                 figure.add_trace(band(rows["abscissa"], rows["ci_low"], rows["ci_high"], color, 0.13, legendgroup=name))
                 figure.add_trace(_curve(rows, metric, color, markers[size], name, legend=metric == "E_gen" or len(sizes) == 1))
     for size in sizes:
         rows = frame[(frame["size"] == size) & (frame["metric"] == CROSSING)]
         if len(rows):
             reach = frame.loc[(frame["size"] == size) & (frame["metric"] != CROSSING), "abscissa"]
-            figure.add_trace(_crossing(rows, reach, colors[size] if len(sizes) > 1 else NEUTRAL, size if len(sizes) > 1 else CROSSING))
+            group = _name(size, rows["parameters"].iloc[0]) if len(sizes) > 1 else CROSSING
+            figure.add_trace(_crossing(rows, reach, colors[size] if len(sizes) > 1 else NEUTRAL, group))
     if len(sizes) > 1:
         for metric, (dash, hollow) in LINES.items():
             style = {"line": {"color": NEUTRAL, "dash": dash}, "marker": {"symbol": f"circle{hollow}", "color": NEUTRAL}}
@@ -70,6 +72,11 @@ def scaling(frame: pd.DataFrame, exponent: float = 0.0, unit: str = "data units"
     _axes(figure, frame, exponent)
     figure.update_yaxes(title_text=f"Distance ({unit})", rangemode="tozero")
     return finish(figure, height=HEIGHT)
+
+
+def _name(size: str, parameters: float) -> str:
+    """Name a size by its parameters, too, where they are known."""
+    return f"{size} ({words.parameters(int(parameters))})" if parameters == parameters else size
 
 
 def _height(curves: pd.DataFrame, size: str, crossing: float) -> float:

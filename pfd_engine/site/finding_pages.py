@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pfd_engine import figures, findings, store_queries, words
-from pfd_engine.analysis import pareto_front, trade_off_sentence
+from pfd_engine.analysis import collapse_sentence, pareto_front, scaling_details, trade_off_sentence
 from pfd_engine.finding_tables import NOTES, collapse_table, crossings_table, parts_table, shared_line, verdicts_table
 from pfd_engine.site.blocks import Code, Facts, Figure, Heading, Note, Page, Prose, Rows, Sentence, Wall
 from pfd_engine.store import Store
@@ -114,11 +114,14 @@ def _scaling(store: Store, sweep: Sweep) -> Iterator[Any]:
             drawn = figures.scaling(frame, exponent, unit)
             axis = f"N / parameters^{exponent:.2f}" if exponent else "the training samples N"
             yield Figure(f"{name}-{sweep.name}", drawn, f"E_gen and E_mem against {axis}. {sweep.sentence}", frame, caption)
+    yield Heading("Where E_mem and E_gen cross", 3)
+    yield Rows(crossings_table(analysis), NOTES["crossings"])
+    yield from map(Note, scaling_details(analysis))
     if (table := collapse_table(analysis)) is not None:
         yield Heading("Do the curves of all sizes fall onto one another?", 3)
         yield Rows(table, NOTES["collapse"])
-    yield Heading("Where E_mem and E_gen cross", 3)
-    yield Rows(crossings_table(analysis), NOTES["crossings"])
+        if said := collapse_sentence(analysis):
+            yield Note(said)
 
 
 def _dynamics(store: Store, sweep: Sweep) -> Iterator[Any]:
