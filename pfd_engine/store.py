@@ -134,7 +134,7 @@ class Store:
                     with self._guard:
                         self._create_views(cursor)
                     self._changes += 1
-                rows = ingest(cursor, self.workspace, self._settled)
+                rows = ingest(cursor, self.workspace, self._settled, self.warnings)
             finally:
                 cursor.close()
             self._changes += bool(rows)

@@ -312,6 +312,27 @@ def test_cancelling_stops_between_events_and_the_run_goes_on_when_it_is_queued_a
     assert len(rows_of(workspace)) == 8 * len(EVERY_STEP)
 
 
+@pytest.mark.usefixtures("inline")
+def test_rows_on_damaged_lines_are_measured_again_when_the_sweep_goes_on(teacher: str, workspace: Workspace, tmp_path: Path) -> None:
+    made = config(teacher, sizes=["mlp-32", "mlp-48", "mlp-64"])
+    run = execute(made, workspace)
+    *lines, _ = run.events_path.read_bytes().splitlines(keepends=True)  # without its result
+    first_of_second = next(i for i, line in enumerate(lines) if b'"metric":"E_gen"' in line and b'"size":"mlp-48"' in line)
+    lines[first_of_second] = lines[first_of_second].replace(b'"metric":"E_gen"', b'"metric":"E_gem"')
+    run.events_path.write_bytes(b"".join(lines))
+    run.write_status(run.status.model_copy(update={"state": "queued"}))
+    assert main(["run", str(run.path)]) == 0
+    (warning,) = run.events("warning")
+    assert warning["message"].startswith("damaged lines in the events of this run: 1, so the groups")
+    sizes = [event["group"] for event in run.events(sweep.DONE)]
+    assert sizes == ["mlp-64-0", "mlp-48-0", "mlp-32-0", "mlp-48-0", "mlp-32-0"]
+    assert sweep._finished_groups(run) == ({"mlp-64-0", "mlp-48-0", "mlp-32-0"}, 0)
+    sound = Workspace(tmp_path / "sound")
+    execute(made, sound)
+    values = [{(r["student"], r["metric"]): r["value"] for r in rows_of(w) if r["metric"] != "seconds"} for w in (workspace, sound)]
+    assert values[0] == values[1]
+
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a size for images": ({"sizes": ["dit-4x64"], "together": False}, "takes square images"),
     "no such folder": ({"teacher": "./nowhere"}, "there is no folder ./nowhere"),
