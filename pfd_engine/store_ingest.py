@@ -73,6 +73,12 @@ def upsert(cursor: duckdb.DuckDBPyConnection, database: str, table: Table, rows:
     return len(unique)
 
 
+def roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
+    """End a transaction that failed, without hiding why it did."""
+    with suppress(duckdb.Error):
+        cursor.execute("rollback")
+
+
 _KNOWN = 'select run_id, "offset", status_stamp from workspace.ingested'
 
 
@@ -102,7 +108,7 @@ def _ingest_run(cursor: duckdb.DuckDBPyConnection, run: Run, offset: int, known_
             cursor.execute("insert or replace into workspace.ingested values (?, ?, ?, ?)", [run.id, offset, stamp, damaged])
             cursor.execute("commit")
         except BaseException:
-            cursor.execute("rollback")
+            roll_back(cursor)
             raise
         if damaged:
             warnings.append(_left_out(damaged, run.id))
