@@ -270,7 +270,7 @@ def main() -> int:
         if options.only != "browser":
             script(report, plain, ours, newest, options.visitors)
         most = memory_mib(ours[1], peak=True)
-        print(f"\nMemory of the server (target: below {MEMORY_MIB} MiB; DuckDB's limit is in `store.MEMORY_LIMIT`)")
+        print(f"\nMemory of the server (target: below {MEMORY_MIB} MiB; DuckDB's limit is in `store_settings.MEMORY_LIMIT`)")
         report.line(
             f"{memory_mib(ours[1]):.0f} MiB now, {most:.0f} MiB at most; a bare page's {memory_mib(plain[1]):.0f} MiB", most < MEMORY_MIB
         )

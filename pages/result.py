@@ -72,7 +72,7 @@ def watch(run_id: str) -> None:
     if status.state == "finished":
         st.html(alert("the run finished but left no result that can be read: measure the pair again"))
     if status.state in ("failed", "cancelled", "finished") and values:
-        form, fields = form_link(values)
+        form, fields = form_link(run.values_here)
         st.page_link(form, label="Change it and try again", query_params=fields)
     elif status.state in ("queued", "running"):
         st.caption("You can close this page: the run goes on, and its result will be under the same link.")

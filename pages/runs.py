@@ -93,7 +93,7 @@ def actions(run: Run, status: Status) -> None:
             change(launching.try_again, run)
         from pages.common.forms import form_link
 
-        page, fields = form_link(run.config_values)
+        page, fields = form_link(run.values_here)
         st.page_link(page, label="Change it", query_params=fields)
 
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-import sqlite3
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from diskcache import Cache
-from safetensors.torch import load as from_bytes
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from pfd_engine.end_point_cache import EndPointCache
 from pfd_engine.errors import InputError, RunError
 from pfd_engine.flow_maps import FlowMap
 from pfd_engine.noise_bank import noise_of
 
 BLOCK_NOISES = 256
 BLOCK_ELEMENTS = 2**24
-CACHE_BYTES = 20 * 2**30
+
+__all__ = ["EndPointCache", "EndPoints", "Progress", "drain", "resolve_batch_size", "seed_blocks"]
 
 T = TypeVar("T")
 
@@ -54,36 +51,6 @@ def seed_blocks(start: int, stop: int, shape: Sequence[int]) -> Iterator[range]:
         yield range(first, min(first + size, stop))
 
 
-class EndPointCache:
-    """End points on disk, `(map, seeds) -> (n, *shape)`, least recently used ones evicted beyond `max_bytes`.
-
-    Safe between processes. Entries are safetensors bytes, whole or absent; a damaged one counts as absent.
-    """
-
-    def __init__(self, folder: Path, max_bytes: int = CACHE_BYTES) -> None:
-        self._cache = Cache(str(folder), size_limit=max_bytes, eviction_policy="least-recently-used")
-
-    def get(self, key: str, seeds: range) -> Tensor | None:
-        content = self._cache.get(f"{key}:{seeds.start}:{seeds.stop}", retry=True)
-        if not isinstance(content, bytes):
-            return None
-        try:
-            return from_bytes(content)["x0"]
-        except Exception:
-            return None
-
-    def put(self, key: str, seeds: range, x0: Tensor) -> str | None:
-        """Keep end points; a full disk costs the entry, never the measurement: what went wrong is returned as a sentence."""
-        try:
-            self._cache.set(f"{key}:{seeds.start}:{seeds.stop}", to_bytes({"x0": x0.contiguous().cpu()}), retry=True)
-        except (OSError, sqlite3.Error) as error:
-            return f"end points could not be cached ({error}): later runs will compute them again"
-        return None
-
-    def close(self) -> None:
-        self._cache.close()
-
-
 class EndPoints:
     """Computes end points block by block, from the cache where it can.
 
@@ -102,11 +69,12 @@ class EndPoints:
         self._batch_size = batch_size
         self._cache = cache
         self._limit: int | None = None
+        self._told: set[str] = set()
         self.notes: list[str] = []
 
     def warnings(self) -> list[dict[str, Any]]:
         """Return the notes since the last call as warning events, each once."""
-        found = [{"type": "warning", "message": note} for note in dict.fromkeys(self.notes)]
+        found = [{"type": "warning", "message": note} for note in self.notes]
         self.notes.clear()
         return found
 
@@ -117,16 +85,15 @@ class EndPoints:
         """
         key = getattr(flow_map, "cache_key", None) if condition is None else None
         device = getattr(flow_map, "device", "cpu")
-        if self._cache is not None and key is not None:
-            cached = self._cache.get(key, seeds)
+        if key is not None:
+            cached = self._cached(key, seeds)
             if cached is not None and cached.shape == (len(seeds), *shape):
                 yield Progress(flow_map, len(seeds), cached=True)
                 return cached.to(device)
         x0 = yield from self._compute(flow_map, seeds, shape, condition)
         if self._cache is not None and key is not None:
             note = self._cache.put(key, seeds, x0)
-            if note is not None:
-                self.notes.append(note)
+            self._note(self._cache.notes if note is None else [*self._cache.notes, note])
         return x0
 
     def pick(self, flow_map: FlowMap, seeds: Sequence[int], blocks: Sequence[range], shape: Sequence[int]) -> Tensor:
@@ -135,13 +102,27 @@ class EndPoints:
         rows: dict[int, Tensor] = {}
         for block in blocks:
             wanted = [seed for seed in seeds if seed in block]
-            cached = self._cache.get(key, block) if wanted and self._cache is not None and key is not None else None
+            cached = self._cached(key, block) if wanted and key is not None else None
             if cached is not None and cached.shape == (len(block), *shape):
                 rows |= {seed: cached[block.index(seed)] for seed in wanted}
         missing = [seed for seed in seeds if seed not in rows]
         if missing:
             rows |= dict(zip(missing, drain(self._compute(flow_map, missing, shape, None)).cpu(), strict=True))
         return torch.stack([rows[seed] for seed in seeds])
+
+    def _cached(self, key: str, seeds: range) -> Tensor | None:
+        """Return what the cache has, with a note where it was not sound."""
+        if self._cache is None:
+            return None
+        found = self._cache.get(key, seeds)
+        self._note(self._cache.notes)
+        return found
+
+    def _note(self, notes: Iterable[str]) -> None:
+        """Keep what was not noted before: one trouble often meets every block."""
+        new = [note for note in dict.fromkeys(notes) if note not in self._told and note not in self.notes]
+        self._told.update(new)
+        self.notes += new
 
     def _compute(self, flow_map: FlowMap, seeds: Sequence[int], shape: Sequence[int], condition: Any) -> Generator[Progress, None, Tensor]:
         device = torch.device(getattr(flow_map, "device", "cpu"))

@@ -105,6 +105,7 @@ def _training_set(reference: str, evaluation: Evaluation, report: Report) -> Tra
     """Load the student's training set; raises InputError where its shape or its seeds do not fit."""
     config, shape = evaluation.config, evaluation.shape
     with _naming("training_set", reference), cached_end_points(config, evaluation.workspace) as end_points:
+        end_points.notes = evaluation.notes
         training_set = load_training_set(
             reference,
             config.teacher,

@@ -136,7 +136,7 @@ def execute_folder(run: Run) -> int:
     try:
         active.begin()
         if run.result is None:
-            job = prepare(run.config, run.workspace, report)
+            job = prepare(run.config_here, run.workspace, report)
             _consume(job.run(run.id, should_stop=lambda: run.cancel_requested), report)
     except BaseException as error:
         return _end_with(active, error)[0]

@@ -1,9 +1,11 @@
-"""The append-only event file of a run: whole lines with fsync on the writing side, tolerant reading on the other."""
+"""The append-only event file of a run: whole lines with a checksum and fsync on the writing side, tolerant reading on the other."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 LINE_LIMIT = 32 * 2**20
+_CHECKSUM = re.compile(rb',"sum":"([0-9a-f]{16})"}\Z')
 
 
 class EventLog:
@@ -35,7 +38,7 @@ class EventLog:
 
         Raises OSError where the disk refuses; the file then ends with the line before.
         """
-        line = json.dumps({**event, "time": time.time()}, separators=(",", ":")).encode() + b"\n"
+        line = _with_checksum(json.dumps({**event, "time": time.time()}, separators=(",", ":")).encode()) + b"\n"
         try:
             written = 0
             while written < len(line):
@@ -58,15 +61,13 @@ class EventLog:
 
 
 def parse_lines(data: bytes) -> Iterator[dict[str, Any] | None]:
-    """Yield the event on each whole line of `data`, None for a line that is not one (damaged, or written by a stranger)."""
+    """Yield the event on each whole line of `data`, None for a line that is not one (damaged, or written by a stranger).
+
+    Readers see the event as it was reported, with its time and without the checksum. Lines from before there were checksums are read.
+    """
     for line in data[: data.rfind(b"\n") + 1].splitlines():
-        if not line.strip():
-            continue
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
-            event = None
-        yield event if isinstance(event, dict) and isinstance(event.get("type"), str) else None
+        if line.strip():
+            yield _event_on(line)
 
 
 def read_whole_lines(path: Path, offset: int = 0, limit: int = LINE_LIMIT) -> bytes:
@@ -79,10 +80,15 @@ def read_whole_lines(path: Path, offset: int = 0, limit: int = LINE_LIMIT) -> by
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """Yield every readable event of a file in order; damaged lines and an unfinished last one are left out."""
+    return (event for event in read_lines(path) if event is not None)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any] | None]:
+    """Yield the event of every whole line of a file in order, None for a damaged one."""
     offset = 0
     while path.is_file() and (data := read_whole_lines(path, offset)):
         offset += len(data)
-        yield from (event for event in parse_lines(data) if event is not None)
+        yield from parse_lines(data)
 
 
 def sync_folder(path: Path) -> None:
@@ -94,6 +100,32 @@ def sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _with_checksum(text: bytes) -> bytes:
+    """Return a JSON object's text with the checksum of that text as its last member."""
+    return b'%b,"sum":"%b"}' % (text[:-1], _checksum(text))
+
+
+def _event_on(line: bytes) -> dict[str, Any] | None:
+    """Return the event of one line; None where it is not an event, or not the one that was written."""
+    found = _CHECKSUM.search(line)
+    text = line if found is None else line[: found.start()] + b"}"
+    if found is not None and found[1] != _checksum(text):
+        return None
+    try:
+        event = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+        return None
+    if found is None and "time" in event and next(reversed(event)) != "time":
+        return None  # the time is the last member of a line without a checksum: this one's checksum was damaged
+    return event
+
+
+def _checksum(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=8).hexdigest().encode()
 
 
 def _end_of_last_line(file: int) -> int:

@@ -8,12 +8,13 @@ killed is prepared and run again from the beginning: what it keeps in its own fo
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.distill_config import DistillConfig
+from pfd_engine.errors import InputError
 from pfd_engine.experiments.spec import SweepConfig
 from pfd_engine.run_config import RunConfig
 from pfd_engine.workspace import Workspace
@@ -40,6 +41,14 @@ KINDS: dict[str, RunKind] = {
     "distill": RunKind(DistillConfig, "pfd_engine.distill.run"),
     "sweep": RunKind(SweepConfig, "pfd_engine.experiments.sweep"),
 }
+
+
+def parse_config(values: Mapping[str, Any]) -> RunConfig:
+    """Build the configuration of a run's kind from untrusted values; raises InputError."""
+    kind = values.get("kind", "evaluate")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f"kind is {str(kind)[:40]!r}: this version knows {', '.join(KINDS)}", "kind")
+    return KINDS[kind].config.parse(values)
 
 
 def prepare(config: RunConfig, workspace: Workspace, report: Callable[[Event], None]) -> Job:

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,16 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from pfd_engine.errors import DISK_FULL, InputError
+from pfd_engine.files import read_object
+from pfd_engine.files import replace_file as replace_file
 from pfd_engine.run_config import RunConfig
 from pfd_engine.run_events import read_events, sync_folder
-from pfd_engine.run_kinds import KINDS
+from pfd_engine.run_kinds import parse_config as parse_config
+from pfd_engine.run_origin import ORIGIN_FILE, Origin, absolute, as_typed, check_folder, read_origin, seen_from
 from pfd_engine.run_status import ENDED, Status
 from pfd_engine.workspace import Workspace
 
 MAX_ATTEMPTS = 3
-CONFIG_LIMIT = 2**20
 LAUNCHED_FILE = "launched.json"
 RESERVE_BYTES = 16 * 1024
 RUN_ID = re.compile(r"[a-z]{2,20}-\d{8}-\d{6}-[0-9a-f]{8}(-\d{1,6})?")
@@ -55,23 +57,28 @@ class Run:
         return self.path / "log.txt"
 
     @property
+    def origin(self) -> Origin:
+        """When and where the run was made, whatever became of its status."""
+        return read_origin(self.path)
+
+    @property
     def config_values(self) -> dict[str, Any]:
-        """The configuration as it lies on disk, unchecked; empty where it cannot be read."""
-        try:
-            with (self.path / "config.json").open("rb") as file:
-                values = json.loads(file.read(CONFIG_LIMIT))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return values if isinstance(values, dict) else {}
+        """The configuration as it was asked for, unchecked; empty where it cannot be read."""
+        return as_typed(self._stored_values, self.origin)
+
+    @property
+    def values_here(self) -> dict[str, Any]:
+        """The same as seen from the folder of this process: paths stay as they were typed in the run's own folder alone."""
+        return seen_from(Path.cwd(), self._stored_values, self.origin)
+
+    @property
+    def _stored_values(self) -> dict[str, Any]:
+        return read_object(self.path / "config.json")
 
     @property
     def launched(self) -> dict[str, Any]:
         """Who launched the run on a server with users, and how many seconds it may take: `user`, `seconds`; empty for any other run."""
-        try:
-            values = json.loads((self.path / LAUNCHED_FILE).read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return values if isinstance(values, dict) else {}
+        return read_object(self.path / LAUNCHED_FILE)
 
     @property
     def owner(self) -> str | None:
@@ -81,8 +88,16 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        """The checked configuration; raises InputError where the file is damaged or from another version."""
-        values = self.config_values
+        """The checked configuration as it was asked for; raises InputError where the file is damaged or from another version."""
+        return self._checked(self.config_values)
+
+    @property
+    def config_here(self) -> RunConfig:
+        """The checked configuration for this process; raises InputError as `config` does, and where its paths start nowhere any more."""
+        check_folder(self._stored_values, self.origin)
+        return self._checked(self.values_here)
+
+    def _checked(self, values: Mapping[str, Any]) -> RunConfig:
         if not values:
             raise InputError(f"config.json of run {self.id} cannot be read: start it again from the form or command line")
         return parse_config(values)
@@ -93,7 +108,8 @@ class Run:
         try:
             return Status.model_validate_json((self.path / "status.json").read_bytes())
         except (OSError, ValidationError):
-            return Status(state="failed", message=f"status.json of run {self.id} cannot be read: start it again")
+            origin, message = self.origin, f"status.json of run {self.id} cannot be read: start it again"
+            return Status(state="failed", created=origin.created, folder=origin.folder, message=message)
 
     def events(self, kind: str | None = None) -> Iterator[dict[str, Any]]:
         """Yield the events so far, all or of one type; a resumed run repeats those of its earlier attempts."""
@@ -172,18 +188,10 @@ class Run:
             status = self.status
             if not held or status.state not in ("failed", "cancelled"):
                 raise InputError(f"run {self.id} is {status.state}: only a failed or cancelled run can be tried again")
-            self.config  # noqa: B018  a damaged configuration is refused here, not by the worker
+            self.config_here  # noqa: B018  a damaged configuration, or a folder that is gone, is refused here, not by the worker
             (self.path / "cancel").unlink(missing_ok=True)
             (self.path / "reserve").write_bytes(os.urandom(RESERVE_BYTES))
-            self.write_status(Status(state="queued", created=status.created, queued=time.time(), folder=status.folder))
-
-
-def parse_config(values: Mapping[str, Any]) -> RunConfig:
-    """Build the configuration of a run's kind from untrusted values; raises InputError."""
-    kind = values.get("kind", "evaluate")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise InputError(f"kind is {str(kind)[:40]!r}: this version knows {', '.join(KINDS)}", "kind")
-    return KINDS[kind].config.parse(values)
+            self.write_status(Status(state="queued", created=self.origin.created, queued=time.time(), folder=self.origin.folder))
 
 
 def create_run(
@@ -194,7 +202,7 @@ def create_run(
     folder: Path | None = None,
     launched: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Write a new run folder, which appears complete or not at all; relative references start at `folder` (default: here).
+    """Write a new run folder, which appears complete or not at all; relative paths start at `folder` (default: here), now and for good.
 
     `launched` is what `Run.launched` returns. A worker takes it from there (`worker.ensure_worker` starts one); a process that executes
     it itself uses `claim_new_run`.
@@ -216,9 +224,11 @@ def claim_new_run(workspace: Workspace, config: RunConfig) -> tuple[Run, FileLoc
 def _create(
     workspace: Workspace, config: RunConfig, *, queued: bool, folder: Path | None, launched: Mapping[str, Any] | None
 ) -> tuple[Run, FileLock | None]:
-    now = time.time()
+    now, folder = time.time(), (folder or Path.cwd()).absolute()
+    values, typed = absolute(json.loads(config.canonical), folder)
+    stored, origin = parse_config(values), Origin(now, str(folder), typed)
     started: dict[str, Any] = {} if queued else {"started": now, "attempt": 1, "pid": os.getpid()}
-    status = Status(state="queued" if queued else "running", created=now, folder=str((folder or Path.cwd()).absolute()), **started)
+    status = Status(state="queued" if queued else "running", created=now, folder=origin.folder, **started)
     try:
         workspace.runs.mkdir(parents=True, exist_ok=True)
         with runs_lock(workspace):
@@ -228,11 +238,12 @@ def _create(
             try:
                 draft.mkdir()
                 (draft / "reserve").write_bytes(os.urandom(RESERVE_BYTES))
-                replace_file(draft / "config.json", config.canonical.encode(), durable=True)
+                replace_file(draft / "config.json", stored.canonical.encode(), durable=True)
+                replace_file(draft / ORIGIN_FILE, origin.to_json(), durable=True)
                 replace_file(draft / "status.json", status.model_dump_json().encode(), durable=True)
                 if launched is not None:
                     replace_file(draft / LAUNCHED_FILE, json.dumps(launched).encode(), durable=True)
-                run = Run(_rename_to_free(draft, f"{config.kind}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{config.hash[:8]}"))
+                run = Run(_rename_to_free(draft, f"{config.kind}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{stored.hash[:8]}"))
             except BaseException:
                 shutil.rmtree(draft, ignore_errors=True)
                 raise
@@ -278,8 +289,7 @@ def list_runs(workspace: Workspace, without: Collection[str] = ()) -> list[Run]:
 def retry(run: Run) -> Run:
     """Queue the run again: in its own folder if it failed or was cancelled, as a new run of its configuration if it finished."""
     if run.status.state == "finished":
-        folder = run.status.folder
-        return create_run(run.workspace, run.config, folder=Path(folder) if folder else None)
+        return create_run(run.workspace, run.config_here)
     run.requeue()
     return run
 
@@ -289,24 +299,6 @@ def runs_lock(workspace: Workspace) -> Iterator[None]:
     """Hold the lock under which run folders are made and orphans looked for; it is held for milliseconds."""
     with FileLock(workspace.runs / ".lock", timeout=30, thread_local=False):
         yield
-
-
-def replace_file(path: Path, data: bytes, *, durable: bool) -> None:
-    """Write a file so that readers see the old content or the new, never a part; `durable` waits for the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    if durable:
-        sync_folder(path.parent)
 
 
 def _age(name: str) -> tuple[str, str, int]:

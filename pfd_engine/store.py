@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -15,34 +13,25 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import duckdb
 from filelock import FileLock, Timeout
 
-from pfd_engine.errors import PFDError
-from pfd_engine.store_ingest import ingest
+from pfd_engine.store_damage import is_sound, may_be_damage, set_aside
+from pfd_engine.store_errors import OwnedElsewhere, TooLarge, Unwritable
+from pfd_engine.store_ingest import ingest, roll_back
 from pfd_engine.store_pulled import PulledDatabases
-from pfd_engine.store_schema import MIGRATIONS, TABLES
+from pfd_engine.store_schema import MIGRATIONS
+from pfd_engine.store_settings import OFFLINE, settings
 from pfd_engine.store_snapshot import write_snapshot
+from pfd_engine.store_views import attach_published, create_views
 from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OFFLINE: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-MEMORY_LIMIT = "200MB"  # of DuckDB; what does not fit goes to a temporary folder, which it makes and removes when it has to
-TEMPORARY_LIMIT = "4GB"
+MOST_REPAIRS = 3
 PLACES = 2  # questions answered at once: each may take half of the memory
 
+__all__ = ["OFFLINE", "OwnedElsewhere", "Store", "TooLarge", "Unwritable", "migrate", "read_results", "read_run_folders"]
+
 Answer = TypeVar("Answer")
-
-
-class OwnedElsewhere(PFDError):
-    """Another process owns the workspace database (the app's server, mostly): read the run folders instead."""
-
-
-class Unwritable(PFDError):
-    """The workspace's database cannot be written here (a read-only or full disk): read the run folders instead."""
-
-
-class TooLarge(PFDError):
-    """A question whose answer does not fit into the memory that the database may take."""
 
 
 class Store:
@@ -59,22 +48,18 @@ class Store:
         self.warnings: list[str] = []
         self._guard, self._ingesting = threading.Lock(), threading.Lock()
         self._lock: FileLock | None = None
-        self._connection = duckdb.connect(":memory:", config=OFFLINE | _limits())
         self._places, self._alone = threading.Semaphore(PLACES), threading.Lock()
         self._settled: set[str] = set()
-        self._token, self._changes = secrets.token_hex(4), 0
+        self._token, self._changes, self._repairs = secrets.token_hex(4), 0, 0
+        self._shipped, self._settings = published, settings()
+        self._connection = duckdb.connect(":memory:", config=self._settings)
         try:
-            if workspace is None or in_memory:
-                self._connection.execute("attach ':memory:' as workspace")
-                migrate(self._connection, "workspace")
-            else:
+            if workspace is not None and not in_memory:
                 try:
                     self._own(workspace)
                 except OSError:
                     raise _unwritable(workspace) from None
-            self._attach_published(published)
-            self._pulled = PulledDatabases(None if workspace is None else workspace.pulled)
-            self._create_views(self._connection)
+            self._attach()
         except BaseException:
             self.close()
             raise
@@ -127,18 +112,16 @@ class Store:
         with self._ingesting:
             if ended:
                 self._settled.clear()
-            with self._guard:
-                cursor = self._connection.cursor()
+            if self._pulled.changed():
+                with self._guard, self._connection.cursor() as cursor:
+                    self._unite(cursor)
+                self._changes += 1
             try:
-                if self._pulled.changed():
-                    with self._guard:
-                        self._create_views(cursor)
-                    self._changes += 1
-                rows = ingest(cursor, self.workspace, self._settled)
-            finally:
-                cursor.close()
-            self._changes += bool(rows)
-            return rows
+                return self._ingest(self.workspace)
+            except duckdb.Error as error:
+                if not may_be_damage(error, self.workspace) or not self._repaired(self.workspace, self._repairs, always=True):
+                    raise
+            return self._ingest(self.workspace)
 
     def close(self) -> None:
         """Close the database and give up owning it; safe to call twice."""
@@ -153,8 +136,57 @@ class Store:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def _ingest(self, workspace: Workspace) -> int:
+        with self._guard:
+            cursor = self._connection.cursor()
+        try:
+            rows = ingest(cursor, workspace, self._settled, self.warnings)
+        finally:
+            cursor.close()
+        self._changes += bool(rows)
+        return rows
+
     def _ask(self, answer: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
-        """Return the answer of a cursor of its own. Few ask at once, and what finds no memory beside others asks again alone."""
+        """Return the answer of a cursor of its own; where the workspace's database is damaged, of the one that takes its place."""
+        repairs = self._repairs
+        try:
+            return self._ask_once(answer)
+        except duckdb.Error as error:
+            if self.workspace is None or not may_be_damage(error, self.workspace):
+                raise
+            with self._ingesting:
+                if not self._repaired(self.workspace, repairs):
+                    raise
+        return self._ask_once(answer)
+
+    def _repaired(self, workspace: Workspace, repairs: int, *, always: bool = False) -> bool:
+        """Set the workspace's database aside and rebuild it, if it is damaged (`always`: nothing else was read or written).
+
+        Returns False where it is sound, not ours, or damaged over and over. The caller holds `_ingesting`; `repairs` is how many there
+        were before the error.
+        """
+        if self._lock is None or self._repairs >= MOST_REPAIRS:
+            return False
+        with self._alone, self._places, self._places:  # nobody asks meanwhile
+            if self._repairs > repairs:
+                return True
+            with suppress(duckdb.Error):
+                self._connection.close()
+            damaged = always or not is_sound(workspace, self._settings)
+            if damaged:
+                self.warnings.append(set_aside(workspace))
+            self._connection = duckdb.connect(":memory:", config=self._settings)
+            self._attach_workspace(workspace)
+            self._attach()
+            self._repairs += damaged
+            if damaged:
+                self._settled.clear()
+                self._changes += 1
+                self._ingest(workspace)
+        return damaged
+
+    def _ask_once(self, answer: Callable[[duckdb.DuckDBPyConnection], Answer]) -> Answer:
+        """Few ask at once, and what finds no memory beside others asks again alone."""
         try:
             with self._places:
                 return self._answer(answer)
@@ -191,11 +223,17 @@ class Store:
                 raise elsewhere from None
             if "No space left" in text or "Permission denied" in text or not workspace.database.exists():
                 raise _unwritable(workspace) from None
-            aside = workspace.database.with_name(f"results.damaged-{time.time_ns()}.duckdb")
-            workspace.database.replace(aside)
-            workspace.database.with_name("results.duckdb.wal").unlink(missing_ok=True)
-            self.warnings.append(f"the database could not be read and was rebuilt from the run folders; the old file is {aside.name}")
+            self.warnings.append(set_aside(workspace))
             self._attach_workspace(workspace)
+
+    def _attach(self) -> None:
+        """Attach what belongs beside the workspace's own database, or an empty one in its place, and unite them all."""
+        if self._lock is None:
+            self._connection.execute("attach ':memory:' as workspace")
+            migrate(self._connection, "workspace")
+        self._published, warnings = attach_published(self._connection, self._shipped)
+        self._pulled = PulledDatabases(None if self.workspace is None else self.workspace.pulled)
+        self._unite(self._connection, warnings)
 
     def _attach_workspace(self, workspace: Workspace) -> None:
         self._connection.execute("attach ? as workspace", [str(workspace.database)])
@@ -205,39 +243,9 @@ class Store:
             self._connection.execute("detach workspace")
             raise
 
-    def _attach_published(self, published: Path | None) -> None:
-        self._published: set[str] = set()
-        if published is None or not published.is_file():
-            return
-        try:
-            self._connection.execute("attach ? as published (read_only)", [str(published)])
-            ((version,),) = self._connection.execute("select max(version) from published.migrations").fetchall()
-            if version is None or version > len(MIGRATIONS):
-                raise duckdb.Error("written by a newer version")
-        except duckdb.Error as error:
-            self.warnings.append(f"the shipped results {published.name} cannot be read and are left out: {str(error).splitlines()[0]}")
-            return
-        found = self._connection.execute("select table_name from duckdb_tables() where database_name = 'published'").fetchall()
-        self._published = {name for (name,) in found}
-
-    def _create_views(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Unite what is there now; a reader sees all of the views as they were, or all as they become."""
-        warnings, gone = self._pulled.update(connection)
-        self.warnings += [warning for warning in warnings if warning not in self.warnings]
-        connection.execute("begin")
-        try:
-            self._pulled.note_runs(connection, "runs" in self._published)
-            for name in TABLES:
-                united = [f"select * exclude (key) from workspace.{name}"]
-                united += [f"select * exclude (key) from published.{name}"] if name in self._published else []
-                sql = " union all by name ".join(united + self._pulled.branches(name))
-                connection.execute(f"create or replace view {name} as {sql}")
-            connection.execute("commit")
-        except BaseException:
-            connection.execute("rollback")
-            raise
-        for alias in gone:
-            connection.execute(f"detach {alias}")
+    def _unite(self, connection: duckdb.DuckDBPyConnection, warnings: Sequence[str] = ()) -> None:
+        found = [*warnings, *create_views(connection, self._pulled, self._published)]
+        self.warnings += [warning for warning in found if warning not in self.warnings]
 
 
 def read_run_folders(workspace: Workspace, published: Path | None = PUBLISHED_DATABASE) -> Store:
@@ -252,11 +260,6 @@ def read_results(workspace: Workspace, published: Path | None = PUBLISHED_DATABA
     except (OwnedElsewhere, Unwritable):
         return read_run_folders(workspace, published)
     return _ingested(store)
-
-
-def _limits() -> dict[str, str | bool | int | float | list[str]]:
-    folder = os.path.join(tempfile.gettempdir(), f"pfd-{os.getpid()}-{secrets.token_hex(4)}")
-    return {"memory_limit": MEMORY_LIMIT, "temp_directory": folder, "max_temp_directory_size": TEMPORARY_LIMIT}
 
 
 def _unwritable(workspace: Workspace) -> Unwritable:
@@ -288,5 +291,5 @@ def migrate(connection: duckdb.DuckDBPyConnection, database: str) -> None:
             connection.execute(f"insert into {database}.migrations (version) values (?)", [number])
         connection.execute("commit")
     except BaseException:
-        connection.execute("rollback")
+        roll_back(connection)
         raise

@@ -30,11 +30,11 @@ _ARROW = {
 _log = logging.getLogger(__name__)
 
 
-def ingest(cursor: duckdb.DuckDBPyConnection, workspace: Workspace, settled: set[str]) -> int:
+def ingest(cursor: duckdb.DuckDBPyConnection, workspace: Workspace, settled: set[str], warnings: list[str]) -> int:
     """Read everything new in the run folders into the attached database `workspace`; returns how many rows were written.
 
     Runs in `settled` are passed over; those that have finished, and so write nothing more, are added to it.
-    Damaged lines are left out with a warning in the log. A run that cannot be read does not keep the others out.
+    Damaged lines are left out, with a sentence in `warnings`. A run that cannot be read does not keep the others out.
     """
     runs = list_runs(workspace, settled)
     if not runs:
@@ -45,7 +45,7 @@ def ingest(cursor: duckdb.DuckDBPyConnection, workspace: Workspace, settled: set
     for run in runs:
         offset, stamp = known.get(run.id, (0, None))
         try:
-            rows += _ingest_run(cursor, run, offset, stamp)
+            rows += _ingest_run(cursor, run, offset, stamp, warnings)
         except OSError as error:
             _log.warning("run %s could not be read: %s", run.id, error)
         else:
@@ -73,10 +73,16 @@ def upsert(cursor: duckdb.DuckDBPyConnection, database: str, table: Table, rows:
     return len(unique)
 
 
+def roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
+    """End a transaction that failed, without hiding why it did."""
+    with suppress(duckdb.Error):
+        cursor.execute("rollback")
+
+
 _KNOWN = 'select run_id, "offset", status_stamp from workspace.ingested'
 
 
-def _ingest_run(cursor: duckdb.DuckDBPyConnection, run: Run, offset: int, known_stamp: str | None) -> int:
+def _ingest_run(cursor: duckdb.DuckDBPyConnection, run: Run, offset: int, known_stamp: str | None, warnings: list[str]) -> int:
     """Bring one run up to date, in transactions of at most one block of its event file each."""
     rows, first = 0, True
     if not _ends_a_line(run, offset):
@@ -90,8 +96,6 @@ def _ingest_run(cursor: duckdb.DuckDBPyConnection, run: Run, offset: int, known_
                 _log.warning("run %s has a line of more than %d bytes: what follows it is left out", run.id, LINE_LIMIT)
             return rows
         by_table, result, damaged = _rows_of(data, run.id)
-        if damaged:
-            _log.warning("%d damaged lines in the events of run %s were left out", damaged, run.id)
         offset += len(data)
         cursor.execute("begin")
         try:
@@ -104,8 +108,10 @@ def _ingest_run(cursor: duckdb.DuckDBPyConnection, run: Run, offset: int, known_
             cursor.execute("insert or replace into workspace.ingested values (?, ?, ?, ?)", [run.id, offset, stamp, damaged])
             cursor.execute("commit")
         except BaseException:
-            cursor.execute("rollback")
+            roll_back(cursor)
             raise
+        if damaged:
+            warnings.append(_left_out(damaged, run.id))
         known_stamp, first = stamp, False
         if not data:
             return rows
@@ -128,6 +134,11 @@ def _rows_of(data: bytes, run_id: str) -> tuple[dict[str, list[dict[str, Any]]],
         except (ValueError, TypeError, OverflowError, RecursionError):
             damaged += 1
     return by_table, result, damaged
+
+
+def _left_out(damaged: int, run_id: str) -> str:
+    what, verb, held = ("1 damaged line", "was", "it") if damaged == 1 else (f"{damaged} damaged lines", "were", "they")
+    return f"{what} in the events of run {run_id} {verb} left out: start the run again to measure what {held} held"
 
 
 def _run_row(run: Run, result: dict[str, Any] | None) -> dict[str, Any]:

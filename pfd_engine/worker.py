@@ -142,7 +142,7 @@ class Worker:
         return all(child.device != device for child in self._children.values())
 
     def _start(self, run: Run) -> None:
-        folder = run.status.folder
+        folder = run.origin.folder  # where that is gone, the child says so
         try:
             with run.log_path.open("ab") as log:
                 process = subprocess.Popen(

@@ -20,6 +20,7 @@ from pfd_engine.adapters._few_step_sampler import FewStepSampler
 from pfd_engine.adapters._own_networks import UNetOptions
 from pfd_engine.adapters.own import MLPOptions, OwnConfig, save_denoiser
 from pfd_engine.cli import main
+from pfd_engine.distill import run as distill_run
 from pfd_engine.distill.objectives import OBJECTIVES
 from pfd_engine.distill_config import DistillConfig
 from pfd_engine.networks import build_network
@@ -175,6 +176,25 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(teacher: str, workspace: Wo
     values = [[event["value"] for event in events if event["type"] == "measurement"] for events in (whole, parts)]
     assert values[0] == values[1]
     assert len(values[0]) == 12
+
+
+def test_a_damaged_state_is_told_and_the_student_is_the_one_of_an_undisturbed_run(
+    teacher: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pfd_engine.distill.run.SAVE_SECONDS", 0)
+    config = DistillConfig(teacher=teacher, size="mlp-32", num_samples=20, steps=200, batch_size=8, num_noises=8, solver_steps=2)
+    for event in prepare(config, workspace, lambda event: None).run("parts", lambda: False):
+        if event.get("phase") == "train" and event["done"] == 150:
+            break
+    state = workspace.runs / "parts" / "checkpoints" / "training.safetensors"
+    content = bytearray(state.read_bytes())
+    content[-2000] ^= 64
+    state.write_bytes(content)
+    parts = list(prepare(config, workspace, lambda event: None).run("parts", lambda: False))
+    assert [event["message"] for event in parts if event["type"] == "warning"][:1] == [distill_run.ANEW]
+    assert next(event["done"] for event in parts if event.get("phase") == "train") == 0
+    list(prepare(config, workspace, lambda event: None).run("whole", lambda: False))
+    assert weights(workspace.runs / "parts" / "student") == weights(workspace.runs / "whole" / "student")
 
 
 def test_a_run_killed_in_training_is_resumed_by_the_worker(teacher: str, workspace: Workspace) -> None:

@@ -91,18 +91,22 @@ def test_half_of_the_batches_images_are_mirrored() -> None:
     assert 150 < mirrored.sum() < 250
 
 
-@pytest.mark.parametrize("damage", ["absent", "empty", "cut", "foreign", "other size", "other samples"])
+@pytest.mark.parametrize("damage", ["absent", "empty", "cut", "one bit", "foreign", "other size", "other samples", "other settings"])
 def test_a_state_that_does_not_fit_is_not_taken(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "state"
-    if damage in ("cut", "other size", "other samples"):
+    if damage in ("cut", "one bit", "other size", "other samples", "other settings"):
         trainer().save(path)
     if damage == "empty":
         path.write_bytes(b"")
     elif damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "one bit":
+        path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
     elif damage == "foreign":
         save_state(path, {"x": torch.zeros(2)}, {"step": 3})
     subject = trainer("consistency") if damage == "other size" else trainer()
+    if damage == "other settings":
+        subject = trainer(config=RICH)
     if damage == "other samples":
         subject.samples = subject.samples + 1
     before = weights(subject.network).clone()

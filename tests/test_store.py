@@ -110,7 +110,7 @@ def test_only_whole_lines_are_read_and_the_rest_later(workspace: Workspace) -> N
     lock.release()
 
 
-def test_damaged_and_hostile_lines_are_left_out_with_a_warning(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_and_hostile_lines_are_left_out_with_a_warning(workspace: Workspace) -> None:
     run = finished_run(workspace)
     hostile: list[bytes | dict[str, Any]] = [
         b"\xff\xfe\x00garbage\n", b"[1, 2]\n", b"{}\n", b'"text"\n', b"[" * 50_000 + b"\n", b'{"type": 5}\n', b"1" * 5000 + b"\n",
@@ -128,7 +128,9 @@ def test_damaged_and_hostile_lines_are_left_out_with_a_warning(workspace: Worksp
         found = queries.measurements_of(store, run.id)
         assert found["metric"].tolist() == ["E_emp", "PFD"]
         assert count(store, "measurements") == 2
-    assert "damaged lines" in caplog.text
+        store.ingest()
+        (warning,) = store.warnings
+    assert "damaged lines" in warning
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"teacher": 3}', b'{"teacher": "\\u0000"}', b"null"])

@@ -12,11 +12,14 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pfd_engine.adapters._own_networks import UNetOptions
 from pfd_engine.adapters.own import OwnConfig, save_denoiser
 from pfd_engine.cli import main
+from pfd_engine.distill.training_state import load_state, save_state
 from pfd_engine.errors import InputError
 from pfd_engine.execution import LogBuffer, execute_here
 from pfd_engine.executors.local import attempt
@@ -313,6 +316,95 @@ def test_cancelling_stops_between_events_and_the_run_goes_on_when_it_is_queued_a
     assert main(["run", str(run.path)]) == 0
     assert run.status.state == "finished"
     assert len(rows_of(workspace)) == 8 * len(EVERY_STEP)
+
+
+@pytest.mark.usefixtures("inline")
+def test_rows_on_damaged_lines_are_measured_again_when_the_sweep_goes_on(teacher: str, workspace: Workspace, tmp_path: Path) -> None:
+    made = config(teacher, sizes=["mlp-32", "mlp-48", "mlp-64"])
+    run = execute(made, workspace)
+    *lines, _ = run.events_path.read_bytes().splitlines(keepends=True)  # without its result
+    first_of_second = next(i for i, line in enumerate(lines) if b'"metric":"E_gen"' in line and b'"size":"mlp-48"' in line)
+    lines[first_of_second] = lines[first_of_second].replace(b'"metric":"E_gen"', b'"metric":"E_gem"')
+    run.events_path.write_bytes(b"".join(lines))
+    run.write_status(run.status.model_copy(update={"state": "queued"}))
+    assert main(["run", str(run.path)]) == 0
+    (warning,) = run.events("warning")
+    assert warning["message"].startswith("damaged lines in the events of this run: 1, so the groups")
+    sizes = [event["group"] for event in run.events(sweep.DONE)]
+    assert sizes == ["mlp-64-0", "mlp-48-0", "mlp-32-0", "mlp-48-0", "mlp-32-0"]
+    assert sweep._finished_groups(run) == ({"mlp-64-0", "mlp-48-0", "mlp-32-0"}, 0)
+    sound = Workspace(tmp_path / "sound")
+    execute(made, sound)
+    values = [{(r["student"], r["metric"]): r["value"] for r in rows_of(w) if r["metric"] != "seconds"} for w in (workspace, sound)]
+    assert values[0] == values[1]
+
+
+def interrupted(made: SweepConfig, workspace: Workspace, group: str) -> tuple[Run, Path]:
+    """Return a sweep that was cancelled while it measured a group's second step, queued again, and the saved state of that group."""
+    (students,) = (about.students for about in made.groups() if about.id == group)
+
+    def cancel(event: dict[str, Any]) -> None:
+        if event["type"] == "measurement" and (event["student"], event["step"]) == (students[0].name, made.measured_steps()[1]):
+            list_runs(workspace)[0].cancel()
+
+    run, status, _ = execute_here(made, workspace, cancel, LogBuffer())
+    assert status == 130
+    run.requeue()
+    return run, run.path / "checkpoints" / f"{group}.safetensors"
+
+
+def numbers(workspace: Workspace) -> dict[tuple[Any, ...], float]:
+    return {(r["student"], r["metric"], r["step"]): r["value"] for r in rows_of(workspace) if r["metric"] != "seconds"}
+
+
+def spoil_state(path: Path, how: str, other: Path) -> None:
+    """Change a saved state as `how` says, `other` being the state of another group."""
+    if how == "one float":
+        content = bytearray(path.read_bytes())
+        content[-1000] ^= 1
+        path.write_bytes(content)
+    elif how == "another group's":
+        path.write_bytes(other.read_bytes())
+    elif how == "without a digest":
+        save_file(load_file(path), path, {name: text for name, text in metadata(path).items() if name == "values"})
+    elif how == "beyond the end":
+        tensors, values = load_state(path, metadata(path)["identity"]) or ({}, {})
+        save_state(path, tensors, values | {"step": 21}, metadata(path)["identity"])
+
+
+def metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata())
+
+
+@pytest.mark.usefixtures("inline")
+@pytest.mark.parametrize("how", ["not at all", "one float", "another group's", "without a digest", "beyond the end"])
+def test_a_saved_state_that_is_not_the_groups_own_is_told_and_not_taken(
+    how: str, teacher: str, workspace: Workspace, tmp_path: Path
+) -> None:
+    made = config(teacher, group_size=2, checkpoints=3, first_checkpoint=2)
+    run, state = interrupted(made, workspace, "mlp-32-1")
+    _, other = interrupted(made, Workspace(tmp_path / "other"), "mlp-32-0")
+    spoil_state(state, how, other)
+    assert main(["run", str(run.path)]) == 0
+    told = [event["message"] for event in run.events("warning")]
+    assert told == ([] if how == "not at all" else [tasks.ANEW.format("mlp-32-1")])
+    execute(made, Workspace(tmp_path / "sound"))
+    assert numbers(workspace) == numbers(Workspace(tmp_path / "sound"))
+
+
+@pytest.mark.usefixtures("inline")
+def test_states_of_students_trained_one_by_one_are_taken_together_or_not_at_all(teacher: str, workspace: Workspace, tmp_path: Path) -> None:
+    made = config(teacher, group_size=2, checkpoints=3, first_checkpoint=2, together=False)
+    run, state = interrupted(made, workspace, "mlp-32-0")
+    first, second = (state.with_name(f"mlp-32-0-{index}.safetensors") for index in range(2))
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+    assert main(["run", str(run.path)]) == 0
+    assert [event["message"] for event in run.events("warning")] == [tasks.ANEW.format("mlp-32-0")]
+    execute(made, Workspace(tmp_path / "sound"))
+    assert numbers(workspace) == numbers(Workspace(tmp_path / "sound"))
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from pfd_engine.adapters import ADAPTER_VERSION, Family, family_of
 from pfd_engine.adapters._description import Description
-from pfd_engine.checkpoint_files import no_teacher
+from pfd_engine.checkpoint_files import CheckpointError, no_teacher
 from pfd_engine.denoisers import Sigma
 from pfd_engine.devices import resolve_device
 from pfd_engine.errors import InputError
 from pfd_engine.flow_maps import FlowMap, SolverMap, hash_of
 from pfd_engine.hub import resolve
 from pfd_engine.outside_range import InsideRange
-from pfd_engine.snapshots import Report, Snapshot, file_sha256
+from pfd_engine.snapshots import Report, Snapshot, file_sha256, forget_hashes
 
 Denoise = Callable[[Tensor, Sigma], Tensor]
+T = TypeVar("T")
+LOADS = 2
 
 
 class LoadedDenoiser:
@@ -76,12 +78,17 @@ def load_denoiser(reference: str | os.PathLike[str], device: str = "cpu", report
 
     Raises InputError with one sentence: see `hub.resolve` for what may be wrong with the reference; besides, a device that
     this machine lacks, a kind of model that is not supported, damaged weights, and consistency models, which are maps.
+    A folder that is saved anew meanwhile is loaded once more, with a warning to `report`.
     """
     target = str(resolve_device(device))
-    family, description, snapshot = _checked(reference, report)
-    if description.few_step:
-        raise no_teacher(snapshot.reference)
-    return family.load(_with_weights(snapshot, report), target)
+
+    def load() -> LoadedDenoiser:
+        family, description, snapshot = _checked(reference, report)
+        if description.few_step:
+            raise no_teacher(snapshot.reference)
+        return _load(family, description, snapshot, target, report)
+
+    return _unchanged(load, reference, report)
 
 
 def load_map(
@@ -100,19 +107,82 @@ def load_map(
     and asking for another is an error. Raises InputError as `load_denoiser` does.
     """
     target = str(resolve_device(device))
-    family, description, snapshot = _checked(reference, report)
+
+    def load() -> tuple[Family, Description, LoadedDenoiser]:
+        family, description, snapshot = _checked(reference, report)
+        _check_options(snapshot, description, student_steps, sigma_min, sigma_max)
+        return family, description, _load(family, description, snapshot, target, report)
+
+    family, description, loaded = _unchanged(load, reference, report)
+    if not description.few_step:
+        return SolverMap(loaded, solver, steps, sigma_min, sigma_max, device=target)
+    make_map: Callable[[LoadedDenoiser, int | None], FlowMap] = family.make_map  # type: ignore[attr-defined]
+    return make_map(loaded, student_steps)
+
+
+def _check_options(
+    snapshot: Snapshot, description: Description, student_steps: int | None, sigma_min: float | None, sigma_max: float | None
+) -> None:
+    """Raise InputError where an option does not belong to this kind of model."""
     if not description.few_step:
         if student_steps is not None:
             raise InputError(
                 f"{snapshot.reference} follows the probability flow ODE and has no steps of its own: leave out student_steps",
                 "student_steps",
             )
-        return SolverMap(family.load(_with_weights(snapshot, report), target), solver, steps, sigma_min, sigma_max, device=target)
+        return
     for name, value, own in (("sigma_min", sigma_min, description.sigma_min), ("sigma_max", sigma_max, description.sigma_max)):
         if value is not None and abs(value - own) > 1e-6 * own:
             raise InputError(f"{name} is {value:g} but {snapshot.reference} is a few-step map fixed at {own:g}: leave {name} out", name)
-    make_map: Callable[[LoadedDenoiser, int | None], FlowMap] = family.make_map  # type: ignore[attr-defined]
-    return make_map(family.load(_with_weights(snapshot, report), target), student_steps)
+
+
+class _ChangedMeanwhile(Exception):
+    """The files of a checkpoint are not those that were hashed before they were loaded."""
+
+
+def _unchanged(load: Callable[[], T], reference: str | os.PathLike[str], report: Report | None) -> T:
+    """Load a checkpoint, and once more where its files changed meanwhile; raises CheckpointError where they keep changing."""
+    for _ in range(LOADS):
+        try:
+            return load()
+        except _ChangedMeanwhile:
+            forget_hashes()
+            if report is not None:
+                report({"type": "warning", "message": f"{reference} was saved anew while it was loaded: it is loaded again"})
+    raise CheckpointError(f"{reference} changes while it is loaded: wait until it is saved, and start again")
+
+
+def _load(family: Family, description: Description, snapshot: Snapshot, device: str, report: Report | None) -> LoadedDenoiser:
+    """Hash a checkpoint's files, load them and hash them again, so that what was loaded is what its revision and key name."""
+    pinned = _with_weights(snapshot, report)
+    try:
+        before, key = pinned.fingerprint(), content_key(pinned, description)
+    except FileNotFoundError:
+        raise _ChangedMeanwhile from None
+    if pinned.repo_type == "folder" and pinned.revision != f"sha256:{before}":
+        raise _ChangedMeanwhile
+    if damaged := pinned.damaged_files():
+        raise CheckpointError(
+            f"{pinned.reference} has a file in the Hub's cache that does not match its sha256: remove {damaged[0].name} there, and start "
+            "again to download it anew"
+        )
+    try:
+        loaded = family.load(pinned, device)
+    except CheckpointError:
+        if _is_still(pinned, before):
+            raise
+        raise _ChangedMeanwhile from None
+    if not _is_still(pinned, before):
+        raise _ChangedMeanwhile
+    loaded.content_key = key
+    return loaded
+
+
+def _is_still(snapshot: Snapshot, fingerprint: str) -> bool:
+    try:
+        return snapshot.fingerprint(anew=True) == fingerprint
+    except FileNotFoundError:
+        return False
 
 
 def _checked(reference: str | os.PathLike[str], report: Report | None) -> tuple[Family, Description, Snapshot]:

@@ -55,10 +55,13 @@ class StudentGroup:
     """Training of K students on denoising score matching, all with one `TrainConfig` but for the seed.
 
     `samples` are the K training sets `(N_k, *shape)`, whose sizes may differ. Students whose loss is no longer finite are named in
-    `diverged` (index to step) and do not disturb the others. Settings in `train_config.ALONE` must have their default.
+    `diverged` (index to step) and do not disturb the others. Settings in `train_config.ALONE` must have their default. `identity` names
+    this training in its saved states.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], samples: Sequence[Tensor], seeds: Sequence[int], config: TrainConfig) -> None:
+    def __init__(
+        self, networks: Sequence[nn.Module], samples: Sequence[Tensor], seeds: Sequence[int], config: TrainConfig, identity: str = ""
+    ) -> None:
         if not len(networks) == len(samples) == len(seeds) > 0 or any(len(s) == 0 for s in samples):
             raise InputError("each student of a group needs a network, a seed and at least one sample", "num_samples")
         for name, default in ALONE.items():
@@ -67,6 +70,7 @@ class StudentGroup:
                     f"{name} is {getattr(config, name)}, which students trained together cannot have: train them one by one", name
                 )
         self.config = config
+        self.identity = identity
         self.samples = list(samples)
         self.shape = tuple(samples[0].shape[1:])
         self.stacked = StackedNetwork(networks)
@@ -122,7 +126,7 @@ class StudentGroup:
                 state[f"optimizer.{key}.{name}"] = moment
         state |= {f"generator.{index}": generator.get_state() for index, generator in enumerate(self.generators)}
         diverged = [self.diverged.get(index, -1) for index in range(len(self.samples))]
-        save_state(path, state, {"step": self.step, "seconds": self.seconds, "diverged": diverged, "measured": measured})
+        save_state(path, state, {"step": self.step, "seconds": self.seconds, "diverged": diverged, "measured": measured}, self.identity)
 
     def remove(self, path: Path) -> None:
         """Remove a saved state."""
@@ -130,10 +134,12 @@ class StudentGroup:
 
     def load(self, path: Path) -> int | None:
         """Go on from a saved state and return what `save` was told was measured; None, and nothing changed, where none fits."""
-        found = load_state(path)
+        found = load_state(path, self.identity)
         if found is None:
             return None
         state, values = found
+        if not 0 <= values["measured"] <= values["step"] <= self.config.steps:
+            return None
         try:
             moments = {name: {key: state[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")} for name in self.ema}
             generators = [state[f"generator.{index}"] for index in range(len(self.generators))]

@@ -33,8 +33,9 @@ class SideBySide:
 class OneByOne:
     """The same surface as `StudentGroup`, for trainers that each have an objective of their own."""
 
-    def __init__(self, trainers: Sequence[Trainer]) -> None:
+    def __init__(self, trainers: Sequence[Trainer], identity: str = "") -> None:
         self.trainers = list(trainers)
+        self.identity = identity
         self.seconds = 0.0
         self.diverged: dict[int, int] = {}
 
@@ -45,9 +46,14 @@ class OneByOne:
         samples: Sequence[Tensor],
         configs: Sequence[TrainConfig],
         objectives: Sequence[Objective],
+        identity: str = "",
     ) -> OneByOne:
-        """Return the group of these networks `(K)`, each with its samples `(N_k, *shape)`, configuration and objective."""
-        return cls([Trainer(*parts) for parts in zip(networks, samples, configs, objectives, strict=True)])
+        """Return the group of these networks `(K)`, each with its samples `(N_k, *shape)`, configuration and objective.
+
+        `identity` names the group in its saved states.
+        """
+        parts = enumerate(zip(networks, samples, configs, objectives, strict=True))
+        return cls([Trainer(*part, f"{identity} {index}") for index, part in parts], identity)
 
     @property
     def step(self) -> int:
@@ -91,15 +97,19 @@ class OneByOne:
         for index, trainer in enumerate(self.trainers):
             trainer.save(self._path(path, index))
         diverged = [self.diverged.get(index, -1) for index in range(len(self.trainers))]
-        save_state(path, {}, {"seconds": self.seconds, "diverged": diverged, "measured": measured})
+        save_state(path, {}, {"seconds": self.seconds, "diverged": diverged, "measured": measured}, self.identity)
 
     def load(self, path: Path) -> int | None:
-        """Go on from a saved state and return what `save` was told was measured; None, and nothing changed, where there is none."""
-        found, files = load_state(path), [self._path(path, index) for index in range(len(self.trainers))]
-        if found is None or any(load_state(file) is None for file in files):
-            return None  # before any trainer has moved
-        if not all(trainer.load(file) for trainer, file in zip(self.trainers, files, strict=True)):
-            raise RunError(f"the checkpoints beside {path} are of another training: remove them and start the sweep again")
+        """Go on from a saved state and return what `save` was told was measured; None, and nothing changed, where none fits."""
+        found = load_state(path, self.identity)
+        states = [trainer.read(self._path(path, index)) for index, trainer in enumerate(self.trainers)]
+        if found is None or not 0 <= found[1]["measured"] <= self.trainers[0].config.steps:
+            return None
+        if any(state is None for state in states):  # before any trainer has moved
+            return None
+        for trainer, state in zip(self.trainers, states, strict=True):
+            assert state is not None
+            trainer.restore(state)
         values = found[1]
         self.seconds = values["seconds"]
         self.diverged = {index: at for index, at in enumerate(values["diverged"]) if at >= 0}

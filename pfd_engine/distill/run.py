@@ -23,7 +23,7 @@ from pfd_engine.distill.checks import check_memory, check_output, check_samples
 from pfd_engine.distill.ladders import Rung, find_rung
 from pfd_engine.distill.objectives import make_objective
 from pfd_engine.distill.objectives.objective import Objective
-from pfd_engine.distill.setup import free_memory, initial_network, relative_reference, train_config
+from pfd_engine.distill.setup import free_memory, initial_network, reference_of, relative_reference, train_config
 from pfd_engine.distill.train_config import TrainConfig, log_spaced_steps
 from pfd_engine.distill.trainer import Trainer
 from pfd_engine.distill_config import DistillConfig
@@ -45,6 +45,7 @@ REPORT_STEPS = {"mlp": 50, "unet": 5, "dit": 5}
 CURVE_POINTS = 200
 SAVE_SECONDS = 20.0
 MEASURED_STEPS = (1, 2, 4)
+ANEW = "the saved state is damaged, of an earlier version or of another training: the student is trained from its first step"
 
 
 def prepare(config: DistillConfig, workspace: Workspace, report: Report) -> Distillation:
@@ -109,7 +110,8 @@ class Distillation:
         seeds = range(self.config.first_seed, self.config.first_seed + self.num_samples)
         description = describe_samples(samples, self.teacher_map, seeds, self.config.teacher, self.teacher.revision)
         yield training_set_event(TrainingSet(samples, seeds, description.name, description.sha256))
-        trainer = Trainer(self.network, samples.to(self.teacher_map.device), self.training, self.objective)
+        identity = self.config.model_copy(update={"teacher": self.teacher.content_key, "output": None}).canonical  # whatever their names
+        trainer = Trainer(self.network, samples.to(self.teacher_map.device), self.training, self.objective, identity)
         students = self._students(folder)
         yield from self._train(trainer, folder, description, students)
         results: list[tuple[Path, dict[str, Any]]] = []
@@ -162,6 +164,8 @@ class Distillation:
         """Train to the end from wherever an earlier attempt came to, saving state, kept steps and finished students on the way."""
         state, steps = folder / "checkpoints" / "training.safetensors", self.training.steps
         resumed = trainer.load(state)
+        if not resumed and state.exists():
+            yield {"type": "warning", "message": ANEW}
         kept = log_spaced_steps(steps, self.config.checkpoints) if self.config.checkpoints else []
         report_every = min(REPORT_STEPS[self.rung.family], steps)
         curve_every = math.ceil(steps / CURVE_POINTS / report_every) * report_every
@@ -227,7 +231,7 @@ class Distillation:
         """Evaluate a saved student as `evaluate` does, and return the result; only the main evaluation keeps distances and images."""
         config = self.config
         asked = EvaluateConfig(
-            teacher=self._pinned_teacher(), student=_reference(target), num_noises=config.num_noises, solver=config.solver,
+            teacher=self._pinned_teacher(), student=reference_of(target), num_noises=config.num_noises, solver=config.solver,
             steps=config.solver_steps, descriptor=config.descriptor, device=config.device, student_steps=steps,
         )  # fmt: skip
         kept = ("progress", "warning", "measurement", *(("checkpoint", "distances", "pair") if main else ("checkpoint",)))
@@ -279,10 +283,10 @@ class Distillation:
         short = ("value", "stderr", "ci_low", "ci_high", "student_steps", "network_calls", "coupling_note", "memorization")
         # Without the calls made: estimates would take the seconds of training for those of an evaluation.
         main = {name: value for name, value in results[0][1].items() if name != "network_calls_made"}
-        evaluations = [{name: result[name] for name in short} | {"student": _reference(target)} for target, result in results]
+        evaluations = [{name: result[name] for name in short} | {"student": reference_of(target)} for target, result in results]
         return main | {
             "distillation": {
-                "student": _reference(results[0][0]),
+                "student": reference_of(results[0][0]),
                 "size": self.rung.name,
                 "objective": self.config.objective,
                 "num_samples": self.num_samples,
@@ -292,9 +296,3 @@ class Distillation:
                 "evaluations": evaluations,
             }
         }
-
-
-def _reference(folder: Path) -> str:
-    """Return a folder as a reference: from here where it lies below, which names no machine, else its whole path."""
-    here = Path.cwd()
-    return f"./{folder.relative_to(here).as_posix()}" if folder.is_relative_to(here) else str(folder)

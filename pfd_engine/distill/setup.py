@@ -93,3 +93,9 @@ def relative_reference(reference: str, revision: str, folder: Path) -> str:
 
 def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+def reference_of(folder: Path) -> str:
+    """Return a folder as a reference: from here where it lies below, which names no machine, else its whole path."""
+    here = Path.cwd()
+    return f"./{folder.relative_to(here).as_posix()}" if folder.is_relative_to(here) else str(folder)

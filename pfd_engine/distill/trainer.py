@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from pfd_engine.distill.training_state import (
 from pfd_engine.errors import InputError, RunError
 from pfd_engine.training_set_files import samples_sha256
 
+State = tuple[dict[str, Tensor], dict[str, Any]]
+
 __all__ = ["Progress", "TrainConfig", "Trainer", "denoising_loss", "denoising_losses", "ema_decay_at", "update_ema"]
 
 
@@ -47,10 +50,12 @@ class Trainer:
 
     Iterate over `run()` to train: the caller decides what to do with each `Progress`, and may stop at any one. `objective` is what the
     student learns (None: denoising its samples). All random numbers come from `generator`, on the CPU, so that a seed means the same on
-    every device.
+    every device. `identity` names this training, beside its settings, in its saved states.
     """
 
-    def __init__(self, network: nn.Module, samples: Tensor, config: TrainConfig, objective: Objective | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, samples: Tensor, config: TrainConfig, objective: Objective | None = None, identity: str = ""
+    ) -> None:
         if len(samples) == 0:
             raise InputError("the training set is empty: give at least one sample", "num_samples")
         check_device(config, samples.device.type)
@@ -66,6 +71,7 @@ class Trainer:
         self.objective = objective or Samples()
         self.objective.check(config)
         self.objective.start(self)
+        self.identity = json.dumps([identity, type(self.objective).__name__, asdict(config)])
         self._forward = torch.compile(network) if config.compile else network
 
     @property
@@ -175,29 +181,40 @@ class Trainer:
             tensors |= network_state(f"network.{name}", network)
         for name, optimizer in optimizers.items():
             tensors |= optimizer_state(f"optimizer.{name}", optimizer)
-        save_state(path, tensors, {"step": self.step, "samples": self._samples_sha256})
+        save_state(path, tensors, {"step": self.step, "samples": self._samples_sha256}, self.identity)
 
     def load(self, path: Path) -> bool:
         """Go on from a saved state; False, with nothing changed, where there is none that can be read and fits this training."""
-        found = load_state(path)
+        found = self.read(path)
+        if found is not None:
+            self.restore(found)
+        return found is not None
+
+    def read(self, path: Path) -> State | None:
+        """Return a saved state for `restore`; None where there is none that can be read and fits this training."""
+        found = load_state(path, self.identity)
         if found is None:
-            return False
+            return None
         tensors, values = found
-        networks, optimizers = self._parts()
+        networks, _ = self._parts()
         fits = all(
             f"network.{name}.{key}" in tensors and tensors[f"network.{name}.{key}"].shape == value.shape
             for name, network in networks.items()
             for key, value in network.state_dict().items()
         )
-        if not fits or "generator" not in tensors or values.get("samples") != self._samples_sha256 or values["step"] > self.config.steps:
-            return False
+        fits = fits and "generator" in tensors and values.get("samples") == self._samples_sha256
+        return found if fits and 0 <= values["step"] <= self.config.steps else None
+
+    def restore(self, found: State) -> None:
+        """Go on from what `read` returned."""
+        tensors, values = found
+        networks, optimizers = self._parts()
         for name, network in networks.items():
             restore_network(f"network.{name}", network, tensors)
         for name, optimizer in optimizers.items():
             restore_optimizer(f"optimizer.{name}", optimizer, tensors)
         self.generator.set_state(tensors["generator"])
         self.step = values["step"]
-        return True
 
     @cached_property
     def _samples_sha256(self) -> str:

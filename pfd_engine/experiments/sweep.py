@@ -25,11 +25,13 @@ from pfd_engine.experiments.cost import check_memory
 from pfd_engine.experiments.spec import SweepConfig
 from pfd_engine.experiments.tasks import Setting, Task, run_task, train_config
 from pfd_engine.provenance import provenance
+from pfd_engine.run_events import read_lines
 from pfd_engine.runs import Run
 from pfd_engine.workspace import Workspace
 
 Event = dict[str, Any]
 DONE = "group_done"
+REDONE = "damaged lines in the events of this run: {}, so the groups that ended after the first one are trained and measured again"
 
 
 def prepare(config: SweepConfig, workspace: Workspace, report: Callable[[Event], None] | None = None) -> Sweep:
@@ -74,10 +76,14 @@ class Sweep:
             if _is_news(event, told):
                 yield event
         groups = self.config.groups()
-        finished = {event.get("group") for event in run.events(DONE)}
+        finished, damaged = _finished_groups(run)
+        if damaged:  # the numbers that a checkpoint takes for measured may be on those lines
+            for checkpoint in (run.path / "checkpoints").glob("*.safetensors"):
+                checkpoint.unlink()
+            yield {"type": "warning", "message": REDONE.format(damaged), "damaged_lines": damaged}
         progress = _Progress({group.id: len(group.students) for group in groups}, self.config.steps)
         for group_id in finished:
-            progress.reached(str(group_id), self.config.steps)
+            progress.reached(group_id, self.config.steps)
         waiting = [group for group in groups if group.id not in finished]
         failed: dict[str, str] = {}
         diverged = {str(event["diverged"]) for event in run.events("warning") if event.get("diverged")}
@@ -151,6 +157,24 @@ class Sweep:
             "seconds": seconds,
             "run_id": run_id,
         } | provenance(self.setting.measuring.device)
+
+
+def _finished_groups(run: Run) -> tuple[set[str], int]:
+    """Return the groups that ended with all of their events intact, and how many lines were damaged since that was last told.
+
+    A damaged line may have been of any group that was under way, so that whatever ended after it counts as not finished; a resumed sweep
+    tells of that, and what ends after it told is finished again.
+    """
+    finished: set[str] = set()
+    damaged = 0
+    for event in read_lines(run.events_path):
+        if event is None:
+            damaged += 1
+        elif event.get("damaged_lines"):
+            damaged = 0
+        elif event["type"] == DONE and not damaged:
+            finished.add(str(event.get("group")))
+    return finished, damaged
 
 
 def _is_news(event: Event, told: set[str]) -> bool:

@@ -31,7 +31,7 @@ from pfd_engine.evaluation_report import training_set_event
 from pfd_engine.experiments.measure import Measured, Ruler
 from pfd_engine.experiments.rows import Rows, training_set_name
 from pfd_engine.experiments.spec import Group, Student, SweepConfig
-from pfd_engine.flow_maps import SolverMap
+from pfd_engine.flow_maps import SolverMap, hash_of
 from pfd_engine.networks import build_network, count_parameters
 from pfd_engine.trained_range import trained_range_of
 from pfd_engine.training_set_files import describe_samples, samples_sha256
@@ -39,6 +39,9 @@ from pfd_engine.training_sets import TrainingSet, draw_samples
 
 Event = dict[str, Any]
 SAVE_SECONDS, PROGRESS_SECONDS = 30.0, 0.5
+ANEW = (
+    "the saved state of group {} is damaged, of an earlier version or of another training: its students are trained from their first step"
+)
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,10 @@ def run_task(task: Task) -> Iterator[list[Event]]:
     rows = Rows(config, setting, count_parameters(cohort.network(0)))
     state = task.folder / "checkpoints" / f"{task.group.id}.safetensors"
     state.parent.mkdir(parents=True, exist_ok=True)
-    known = cohort.load(state) or 0
+    found = cohort.load(state)
+    if found is None and state.exists():
+        yield [{"type": "warning", "message": ANEW.format(task.group.id)}]
+    known = found or 0
     last: list[Measured] = []
     for until in config.measured_steps():
         if until <= known and until < config.steps:
@@ -140,14 +146,17 @@ def make_cohort(setting: Setting, training: TrainConfig, students: Sequence[Stud
     options = rung.options.model_dump() | ({"dropout": training.dropout} if training.dropout else {})
     networks = [build_network(rung.family, setting.teacher.shape, options, seed=student.seed).to(device) for student in students]
     samples = [one.to(device) for one in sets]
+    same_teacher = config.model_copy(update={"teacher": setting.teacher.content_key})  # whatever its folder is called
+    identity = hash_of("group", same_teacher.canonical, [student.name for student in students], [samples_sha256(one) for one in sets])
     if config.together:
-        return StudentGroup(networks, samples, [student.seed for student in students], training)
+        return StudentGroup(networks, samples, [student.seed for student in students], training, identity)
     teacher = {"teacher": setting.teacher} if OBJECTIVES[config.objective].needs_teacher else {}
     return OneByOne.build(
         networks,
         samples,
         [replace(training, seed=student.seed) for student in students],
         [make_objective(config.objective, **teacher) for _ in students],
+        identity,
     )
 
 
