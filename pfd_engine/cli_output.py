@@ -85,6 +85,10 @@ def describe_result(result: dict[str, Any]) -> str:
             lines.append(
                 f"memorized      {ratio:.1%}  (of the student's images, against {memorization.get('num_samples')} training samples)"
             )
+    if verdict := result.get("verdict"):
+        lines.append(f"verdict        {verdict}: {result.get('verdict_reason')}")
+    if floor := result.get("retrained_floor"):
+        lines.insert(2, f"retrained      {_number(floor.get('value'))}  (a second teacher of another training seed)")
     student_steps = result.get("student_steps")
     lines += [
         f"teacher        {_model(teacher)}",

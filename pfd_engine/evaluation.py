@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from pfd_engine.adapters import map_model
+from pfd_engine.analysis.verdicts import Verdict, judge_student
 from pfd_engine.caveats import caveats
 from pfd_engine.config import EvaluateConfig
 from pfd_engine.convergence import converge, solver_errors
 from pfd_engine.copy_scores import CopyScores
 from pfd_engine.descriptors import Descriptor
-from pfd_engine.distance import finish
+from pfd_engine.distance import PFDEstimate, finish
 from pfd_engine.empirical import EmpiricalDenoiser
 from pfd_engine.endpoints import EndPointCache, EndPoints, Progress, seed_blocks
 from pfd_engine.errors import Cancelled, InputError
@@ -31,6 +32,7 @@ from pfd_engine.evaluation_report import (
     result_object,
     training_set_event,
 )
+from pfd_engine.floor_queries import RetrainedFloor, published_floor
 from pfd_engine.flow_maps import FlowMap, SolverMap
 from pfd_engine.image_pairs import pair_events
 from pfd_engine.measurement import BlockMeasurement, Deviations, Measured, Pairs, measure_until
@@ -121,14 +123,24 @@ class Evaluation:
         memorization = None
         if self.training_set is not None:
             memorization = Memorization(self.training_set, seen.num_distinct, measured, errors, seen.memorized)
+        floor = self._floor(estimate)
+        verdict = None if self.config.outside_range == "teacher" else _judge(measured, seen, maps["student"], floor)
         shares = seen.copies.shares() if seen.copies is not None else {}
         yield from measurement_events(estimate, pair, self.psi, memorization, shares)
-        result = result_object(estimate, pair, self.psi, self.shape, memorization)
+        result = result_object(estimate, pair, self.psi, self.shape, memorization, verdict, floor)
         result |= {f"{name.lower()}_score": {"value": s.value, "ci_low": s.ci_low, "ci_high": s.ci_high} for name, s in shares.items()}
         result["network_calls_made"] = self.calls_made
         self.notes += caveats(estimate, memorization)
         result["warnings"] = list(self.notes)
         yield {"type": "result", "result": result | {"seconds": time.monotonic() - started, "run_id": run_id} | provenance(self.device)}
+
+    def _floor(self, estimate: PFDEstimate) -> RetrainedFloor | None:
+        """Return the published distance of the teacher to one that differs in its training seed only, measured in the same way."""
+        teacher, revision = self.maps["teacher"], getattr(map_model(self.maps["teacher"]), "revision", None)
+        if not isinstance(teacher, SolverMap) or revision is None or estimate.steps is None:
+            return None
+        levels = teacher.sigma_min, teacher.sigma_max
+        return published_floor(revision, estimate.descriptor, teacher.solver.name, estimate.steps, levels)
 
     def _at_rung(self, blocks: list[range], end_points: EndPoints) -> Generator[Event, None, dict[str, FlowMap]]:
         """Return the maps with the rung of their teacher, chosen here where none was before; few-step students converge by themselves."""
@@ -204,6 +216,10 @@ class _Seen:
         if self.copies is not None:
             self.copies.add(block.pairs["PFD"].distances, student)
 
+    def spread(self, metric: str) -> NDArray[np.float64] | None:
+        """Return squared deviations `(M,)` from the mean end point, None where there are none or they would have taken too much memory."""
+        return self._deviations[metric].squared if metric in self._deviations else None
+
     def deviation_events(self) -> Iterator[Event]:
         """Yield the squared deviations of the teacher's and the empirical map's end points as blocks of `spread` and `E_emp_spread`."""
         for metric, deviations in self._deviations.items():
@@ -212,6 +228,23 @@ class _Seen:
             ends = np.cumsum([len(seeds) for seeds in self._blocks])[:-1]
             for seeds, values in zip(self._blocks, np.split(squared, ends), strict=True):
                 yield _distances(metric, seeds, values)
+
+
+def _judge(measured: Measured, seen: _Seen, student: FlowMap, floor: RetrainedFloor | None) -> Verdict:
+    """Judge a student by what one evaluation measured of it."""
+    d = {name: tally.distances for name, tally in measured.tallies.items()}
+    teacher, empirical = seen.spread(TEACHER_SPREAD), seen.spread(EMPIRICAL_SPREAD)
+    return judge_student(
+        d["PFD"],
+        d.get("E_mem"),
+        d.get("E_emp"),
+        spread_teacher=measured.tallies["PFD"].spreads[0] if teacher is None else teacher,
+        spread_empirical=measured.tallies["E_mem"].spreads[1] if empirical is None and "E_mem" in d else empirical,
+        floor=floor.ci_high if floor is not None else None,
+        distinct_samples=seen.num_distinct if "E_mem" in d else None,
+        keeps_coupling=getattr(student, "keeps_coupling", True),
+        confidence=measured.confidence,
+    )
 
 
 def _distances(metric: str, seeds: range, values: NDArray[np.float64]) -> Event:

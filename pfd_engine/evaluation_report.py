@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pfd_engine.adapters import map_model
+from pfd_engine.analysis.verdicts import VERDICT_RULE, Verdict
 from pfd_engine.caveats import outside_range, range_note
 from pfd_engine.descriptors import Descriptor
 from pfd_engine.distance import PFDEstimate
@@ -19,6 +20,7 @@ from pfd_engine.solver_error import SolverError
 from pfd_engine.trained_range import trained_range_of
 
 if TYPE_CHECKING:
+    from pfd_engine.floor_queries import RetrainedFloor
     from pfd_engine.training_sets import TrainingSet
 
 Event = dict[str, Any]
@@ -154,13 +156,28 @@ def measurement_events(
         yield row | {"metric": name} | numbers_of(share)
 
 
+def verdict_object(verdict: Verdict | None, *, known: bool) -> dict[str, Any]:
+    """Return what results keep of a verdict: the word (None where the training set is not `known`), the rule that was followed, the reason
+    in one sentence, and whether E_gen lies clearly below the constant baseline (None where that was not compared)."""
+    if verdict is None:
+        return {"verdict": None, "verdict_rule": None, "verdict_reason": None, "below_spread": None}
+    judged = {"verdict": verdict.word, "verdict_rule": VERDICT_RULE, "verdict_reason": verdict.sentence} if known else {}
+    return {"verdict": None, "verdict_rule": None, "verdict_reason": None} | judged | {"below_spread": verdict.below_spread}
+
+
 def numbers_of(interval: Interval) -> dict[str, float]:
     """Return value, standard error and both ends of an interval, as rows hold them."""
     return {"value": interval.value, "stderr": interval.stderr, "ci_low": interval.ci_low, "ci_high": interval.ci_high}
 
 
 def result_object(
-    estimate: PFDEstimate, maps: Mapping[str, FlowMap], psi: Descriptor, shape: tuple[int, ...], memorization: Memorization | None
+    estimate: PFDEstimate,
+    maps: Mapping[str, FlowMap],
+    psi: Descriptor,
+    shape: tuple[int, ...],
+    memorization: Memorization | None,
+    verdict: Verdict | None,
+    floor: RetrainedFloor | None,
 ) -> dict[str, Any]:
     """Return the object that `--json` prints, less `seconds`, `run_id` and the provenance."""
     student = maps["student"]
@@ -197,6 +214,8 @@ def result_object(
         "student": described(student),
         "shape": list(shape),
         "memorization": memorization and memorization.as_object(),
+        **verdict_object(verdict, known=memorization is not None),
+        "retrained_floor": floor and {name: getattr(floor, name) for name in ("value", "ci_low", "ci_high", "num_noises", "twin")},
         "range_note": range_note(student),
         "coupling_note": None if getattr(student, "keeps_coupling", True) else COUPLING_NOTE,
     }

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import duckdb
+
+from pfd_engine.errors import PFDError
 from pfd_engine.store import Store
 from pfd_engine.store_queries import OWN_FIRST
+from pfd_engine.workspace import PUBLISHED_DATABASE
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ def retrained_floor(
         "select m.value, m.stderr, m.ci_low, m.ci_high, m.num_noises, m.student as twin, m.run_id, m.source "
         "from measurements m left join runs r on r.run_id = m.run_id and r.source = m.source "
         "where m.experiment = 'evaluation' and m.metric = 'PFD' and m.band is null and m.student_steps is null "
+        "and m.outside_range is distinct from 'teacher' and m.teacher_guidance is null and m.student_guidance is null "
         "and m.teacher_revision = ? and m.descriptor = ? and m.solver = ? and m.solver_steps = ? "
         "and (?::double is null or abs(m.sigma_min - ?) <= 1e-6 * m.sigma_min and abs(m.sigma_max - ?) <= 1e-6 * m.sigma_max) "
         "and m.stderr is not null and m.ci_low is not null and m.ci_high is not null and m.num_noises is not null "
@@ -49,3 +54,14 @@ def retrained_floor(
         [teacher_revision, descriptor, solver, steps, low, low, high],
     )
     return RetrainedFloor(**found[0]) if found else None
+
+
+def published_floor(
+    teacher_revision: str, descriptor: str, solver: str, steps: int, sigma_range: tuple[float, float]
+) -> RetrainedFloor | None:
+    """Return the floor that the published results hold for a teacher, as `retrained_floor` does; None where they cannot be read."""
+    try:
+        with Store(None, PUBLISHED_DATABASE) as store:
+            return retrained_floor(store, teacher_revision, descriptor, solver, steps, sigma_range)
+    except (PFDError, OSError, duckdb.Error):
+        return None

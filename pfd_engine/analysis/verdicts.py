@@ -15,6 +15,7 @@ from pfd_engine.intervals import CONFIDENCE, Interval, mean_interval, paired_int
 Array = NDArray[np.float64]
 Word = Literal["memorizes", "generalizes", "neither", "undetermined"]
 Reason = Literal["told apart", "coupling", "guidance", "no training set", "one sample", "floor", "baseline not measured", "close"]
+VERDICT_RULE = 2  # of results; rule 1 compared E_mem with E_gen and E_emp alone
 # Squared distances that agree to a millionth are equal: what is left of their difference is rounding, however narrow its interval.
 ROUNDING = 1e-6
 MEM_GEN, MEM_SPREAD = "E_mem - E_gen", "E_mem - spread of the empirical map"

@@ -44,6 +44,12 @@ class _Memorization(_Numbers):
     training_set: Name | None = None
 
 
+class _Floor(_Numbers):
+    value: float | None = None
+    num_noises: Count | None = None
+    twin: Name | None = None
+
+
 class _Short(_Numbers):
     student: Name | None = None
     student_steps: Count | None = None
@@ -81,7 +87,10 @@ class Result(_Numbers):
     solver_error: float | None = None
     solver_error_extrapolated: bool | None = None
     verdict: Name | None = None
+    verdict_rule: Count | None = None
     verdict_reason: Text | None = None
+    below_spread: bool | None = None
+    retrained_floor: _Floor | None = None
     rms_per_coordinate: float | None = None
     num_noises: Count | None = None
     noise_seed: Count | None = None
