@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from pfd_engine.analysis import BiasVarianceAnalysis, DynamicsAnalysis, ScalingAnalysis
 
 PAPER_EXPONENT = 0.5
-MOVES = (("fall", "First fall"), ("rise", "Rise"), ("second_fall", "Second fall"))
 NOTES = {
     "collapse": "Collapse: the share of a curve's variance between sizes, at equal N / parametersᵃ, that rescaling removes, with its 95 % "
     "interval. Below 0, rescaling drives the curves apart.",
     "crossings": "Below N* a student lies closer to its training set, above it to its teacher.",
-    "verdicts": "Steps are chosen on some students and noises and the moves measured on the others, so that a flat curve shows one with "
-    "2.5 % probability; a move counts where its 95 % interval excludes 0. A verdict needs all its moves in one order at every choice of "
-    "steps, so that moves which each exclude 0 may still be undetermined together. A peak or dip at the last step may go on.",
+    "verdicts": "A move is the difference of the mean curve between two checkpoints, paired by student and noise. All intervals and bounds "
+    "of a sweep hold together with 95 % confidence, over every pair of checkpoints and every N; a move counts where its interval excludes "
+    "0. A peak or a dip at the last step may go on. Where the error of a constant image was measured, a column says whether a dip or a "
+    "peak is worse.",
     "bands": "The squared error in bands of the principal components of the teacher's samples, leading components at the bottom; the bands "
     "add up to E_gen² exactly.",
     "parts": "Bias² is how far the mean of the students lies from the teacher, variance how far they lie from their mean; together they "
@@ -69,15 +69,26 @@ def crossings_table(analysis: ScalingAnalysis) -> Table:
 
 
 def verdicts_table(analysis: DynamicsAnalysis, size: str) -> Table:
-    """Return the verdict for each N of a size, with the steps and the moves behind it."""
+    """Return the verdict for each N of a size, with the moves behind it and what else is excluded.
+
+    Where the error of a constant image is known, another column says whether dip and peak are worse.
+    """
     rows = []
-    for row in analysis.verdicts.to_dict("records"):
+    known = analysis.spread is not None
+    for row in _records(analysis.verdicts):
         if row["size"] == size:
-            steps = [_step(row[name]) for name in ("dip_step", "peak_step", "second_dip_step")]
-            moves = [_move(row[m], row[f"{m}_low"], row[f"{m}_high"]) for m, _ in MOVES]
+            moves = [_move(row, name) for name in ("fall", "rise", "second_fall")]
             students = f"{row['seeds']}" + (f" ({row['left_out']} left out)" if row["left_out"] else "")
-            rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *steps, *moves, students])
-    headings = ["N", "Verdict", "Dip at step", "Peak at step", "Second dip at step", *(f"{name} of E_gen" for _, name in MOVES), "Students"]
+            rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *moves, *([_turns(row)] if known else []), students])
+    headings = [
+        "N",
+        "Verdict",
+        "E_gen falls by",
+        "Rises by",
+        "Then falls by",
+        *(["Worse than a constant image"] if known else []),
+        "Students",
+    ]
     return Table(headings, rows)
 
 
@@ -144,11 +155,23 @@ def percent(value: float, low: float, high: float) -> str:
     return written.replace("-", "−")
 
 
-def _move(value: float, low: float, high: float) -> str:
-    if value != value:
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _move(row: Mapping[str, Any], name: str) -> str:
+    """Write a move with its steps, or the bound above which there is none; a dash where a curve without a rise has no second fall."""
+    value, most = row[name], row[f"no_{name}_above"]
+    if value == value:
+        moved = words.with_interval(value, row[f"{name}_low"], row[f"{name}_high"])
+        return f"{moved}, step {row[f'{name}_from']:,} to {row[f'{name}_to']:,}"
+    if most != most:
         return "–"
-    return "none found" if low == high == value or abs(value) < 5e-4 else words.with_interval(value, low, high)
+    return f"none above {words.upper_bound(most)}" if most > 0 else "none"
 
 
-def _step(value: Any) -> str:
-    return "–" if value is None or value != value or str(value) == "<NA>" else f"{int(value):,}"
+def _turns(row: Mapping[str, Any]) -> str:
+    """Write which of dip and peak are worse than a constant image; a dash where there is no turn, or no constant image to compare with."""
+    levels = {name: row[f"{name}_level"] for name in ("dip", "peak") if isinstance(row[f"{name}_level"], str)}
+    said = [f"{name}: {'yes' if level == 'worse' else 'no' if level == 'better' else 'undetermined'}" for name, level in levels.items()]
+    return ", ".join(said) or "–"
