@@ -43,7 +43,7 @@ def show() -> None:
         size = choices.pick("size", "Against N, for", sizes, next(reversed(sizes)))
         panel(choices, sweep, found, "num_samples", size or next(reversed(sizes)))
     st.caption(NOTES["parts"])
-    widgets.under_plot(found.facts, "intervals: 95 %, over the students")
+    widgets.under_plot(found.facts, "intervals: 95 %, over students and noises")
     numbers(found)
     widgets.student_wall(choices, sweep.run_id, found.students)
     widgets.cite("bias-variance", found.facts, sweep.run_id)

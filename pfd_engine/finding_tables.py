@@ -24,7 +24,9 @@ NOTES = {
     "bands": "The squared error in bands of the principal components of the teacher's samples, leading components at the bottom; the bands "
     "add up to E_gen² exactly.",
     "parts": "Bias² is how far the mean of the students lies from the teacher, variance how far they lie from their mean; together they "
-    "are E_gen² exactly. Bias² is estimated without bias and can come out slightly below 0.",
+    "are E_gen² exactly. Bias² is estimated without bias and can come out slightly below 0. The intervals of the shares hold together over "
+    "all rows. Where one student carries more of the variance than chance explains, the last column says so and the diamond is hollow: the "
+    "intervals hold less often than 95 % then. A rare kind of student that none of these is would not be noticed at all.",
 }
 
 
@@ -95,11 +97,16 @@ def verdicts_table(analysis: DynamicsAnalysis, size: str) -> Table:
 def parts_table(analysis: BiasVarianceAnalysis) -> Table:
     """Return bias², variance and their sum for each size and N."""
     rows = []
-    for row in analysis.table.to_dict("records"):
+    for row in _records(analysis.table):
         parts = [words.with_interval(row[part], row[f"{part}_low"], row[f"{part}_high"]) for part in ("bias2", "variance", "E_gen2")]
-        share = f"{100 * row['share']:.0f} % [{100 * row['share_low']:.0f}, {100 * row['share_high']:.0f}]"
-        rows.append([str(row["size"]), f"{row['num_samples']:,}", *parts, share, str(row["dominates"])])
-    return Table(["Size", "N", "Bias²", "Variance", "E_gen²", "Variance's share", "Larger part"], rows)
+        share = percent(row["share"], row["share_low"], row["share_high"])
+        students = "not known" if row["students"] != row["students"] else f"{row['students']:.0f}"
+        marked = {True: "yes", False: "no", None: "not known"}[row["outlier"]]
+        parameters = words.parameters(int(row["parameters"])) if row["parameters"] == row["parameters"] else "–"
+        larger = {"bias": "bias²"}.get(row["dominates"], str(row["dominates"]))
+        rows.append([str(row["size"]), parameters, f"{row['num_samples']:,}", *parts, share, larger, students, marked])
+    headings = ["Size", "Parameters", "N", "Bias²", "Variance", "E_gen²", "Variance's share", "Larger part", "Students", "One dominates"]
+    return Table(headings, rows)
 
 
 def students_table(measurements: pd.DataFrame) -> Table:

@@ -146,7 +146,7 @@ def _bias_variance(store: Store, sweep: Sweep) -> Iterator[Any]:
     if analysis.table.empty:
         return
     yield Note(NOTES["parts"])
-    caption = shared_line(sweep.facts, "intervals: 95 %, over the students")
+    caption = shared_line(sweep.facts, "intervals: 95 %, over students and noises")
     places: list[tuple[str, str | int]] = [("size", int(n)) for n in sorted(analysis.table["num_samples"].unique())]
     places += [("num_samples", str(size)) for size in list(analysis.table["size"].unique())[-1:]]
     for along, at in places:
