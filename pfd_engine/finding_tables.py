@@ -25,7 +25,7 @@ NOTES = {
     "add up to E_gen² exactly.",
     "parts": "Bias² is how far the mean of the students lies from the teacher, variance how far they lie from their mean; together they "
     "are E_gen² exactly. Bias² is estimated without bias and can come out slightly below 0. The intervals of the shares hold together over "
-    "all rows. Where one student carries more of the variance than chance explains, the last column says so and the diamond is hollow: the "
+    "all rows. Where one student carries more of the variance than chance explains, a column says so and the diamond is hollow: the "
     "intervals hold less often than 95 % then. A rare kind of student that none of these is would not be noticed at all.",
 }
 
@@ -97,16 +97,18 @@ def verdicts_table(analysis: DynamicsAnalysis, size: str) -> Table:
 def parts_table(analysis: BiasVarianceAnalysis) -> Table:
     """Return bias², variance and their sum for each size and N."""
     rows = []
-    for row in _records(analysis.table):
+    records = _records(analysis.table)
+    told = any(row["outlier"] is not None for row in records)
+    for row in records:
         parts = [words.with_interval(row[part], row[f"{part}_low"], row[f"{part}_high"]) for part in ("bias2", "variance", "E_gen2")]
         share = percent(row["share"], row["share_low"], row["share_high"])
-        students = "not known" if row["students"] != row["students"] else f"{row['students']:.0f}"
-        marked = {True: "yes", False: "no", None: "not known"}[row["outlier"]]
         parameters = words.parameters(int(row["parameters"])) if row["parameters"] == row["parameters"] else "–"
         larger = {"bias": "bias²"}.get(row["dominates"], str(row["dominates"]))
-        rows.append([str(row["size"]), parameters, f"{row['num_samples']:,}", *parts, share, larger, students, marked])
-    headings = ["Size", "Parameters", "N", "Bias²", "Variance", "E_gen²", "Variance's share", "Larger part", "Students", "One dominates"]
-    return Table(headings, rows)
+        students = "–" if row["students"] != row["students"] else f"{row['students']:.0f}"
+        marked = [{True: "yes", False: "no", None: "–"}[row["outlier"]]] if told else []
+        rows.append([str(row["size"]), parameters, f"{row['num_samples']:,}", *parts, share, larger, students, *marked])
+    headings = ["Size", "Parameters", "N", "Bias²", "Variance", "E_gen²", "Variance's share", "Larger part", "Students"]
+    return Table(headings + (["One student dominates"] if told else []), rows)
 
 
 def students_table(measurements: pd.DataFrame) -> Table:

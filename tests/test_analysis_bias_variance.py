@@ -146,8 +146,12 @@ def said_of(rows):
 def test_each_claim_is_a_sentence_with_one_interval_and_no_size_code():
     assert set(analyze_bias_variance(sweep().astype({"num_samples": float, "step": float})).trends["at"]) == {*SIZES, "64", "256", "1024"}
     said = said_of(sweep())
-    assert said[0].startswith("Trained on 64, 256 and 1,024 images, students of 1.9 M parameters have less bias² than students of 30 k")
-    assert said[1].startswith("Trained on 64, 256 and 1,024 images, students of 1.9 M parameters have more variance than students of 30 k")
+    assert said[0].startswith(
+        "After 500 training steps on 64, 256 or 1,024 images, students of 1.9 M parameters have less bias² than those of 30 k"
+    )
+    assert said[1].startswith(
+        "After 500 training steps on 64, 256 or 1,024 images, students of 1.9 M parameters have more variance than those of 30 k"
+    )
     assert said[2].startswith("Of 12 combinations of size and N, the larger part of E_gen² is variance in ")
     assert len(said) == 3
     assert all(sentence.count("[") <= 1 and "mlp" not in sentence for sentence in said)
@@ -157,15 +161,15 @@ def test_opposite_trends_are_sentences_of_their_own():
     rows = []
     for n, last in ((64, 3.0), (256, 1.0), (1024, 2.0)):
         rows += rows_of("mlp-16", n, [1.0, 2.0, 3.0], [0.05] * 3) + rows_of("mlp-64", n, [1.0, last, 1.0 + last], [0.05] * 3)
-    said = said_of(rows)
-    assert said[0] == "Trained on 64, 256 and 1,024 images, no difference of their bias² is told from 0"
+    said, after = said_of(rows), "After 500 training steps on"
+    assert said[0] == f"{after} 64, 256 or 1,024 images, no difference of the bias² of small and large students is told from 0"
     assert said[1].startswith(
-        "Trained on 256 images, students of 120 k parameters have less variance than students of 30 k parameters, by 1.00 ["
+        f"{after} 256 images, students of 120 k parameters have less variance than those of 30 k parameters, by 1.00 ["
     )
     assert said[2].startswith(
-        "Trained on 64 images, students of 120 k parameters have more variance than students of 30 k parameters, by 1.00 ["
+        f"{after} 64 images, students of 120 k parameters have more variance than those of 30 k parameters, by 1.00 ["
     )
-    assert said[3] == "Trained on 1,024 images, no difference of their variance is told from 0"
+    assert said[3] == f"{after} 1,024 images, no difference of the variance of small and large students is told from 0"
 
 
 def test_few_students_have_no_interval_and_say_so():

@@ -175,7 +175,7 @@ def test_what_only_rises_is_said_to_rise_and_never_in_one_clause_with_what_falls
     assert rows["verdict"].tolist() == [RISES, FALLS, FALLS]
     assert len(said) == 2
     assert "trained on 16 images only gets worse: its E_gen rises, and a fall above 0." in said[0]
-    assert said[1].startswith("One trained on 64 and 256 images only gets better: its E_gen falls, and a rise above 0.")
+    assert said[1].startswith("One trained on 64 or 256 images only gets better: its E_gen falls, and a rise above 0.")
     assert float(said[1].split("above ")[1].split(" ")[0]) >= rows.loc[[64, 256], "no_rise_above"].max()  # the bound holds for both
 
 
@@ -188,7 +188,7 @@ def test_a_steep_curve_has_no_bound_below_0():
 def test_what_is_not_told_is_said_with_what_is_not_excluded():
     said, rows = said_of({16: np.ones(20), 64: np.ones(20)}, scatter=0.15)
     assert rows["verdict"].tolist() == [UNDETERMINED, UNDETERMINED]
-    assert said[0].endswith("trained on 16 and 64 images shows neither a clear fall nor a clear rise of its E_gen")
+    assert said[0].endswith("trained on 16 or 64 images shows neither a clear fall nor a clear rise of its E_gen")
     said, rows = said_of({64: FALLING, 1024: FALLING}, scatter=0.2)
     assert rows["verdict"].tolist() == [UNDETERMINED, UNDETERMINED]
     for sentence, n in zip(said, (64, 1024), strict=True):

@@ -191,7 +191,7 @@ def test_bias_falls_and_variance_rises_with_the_size(rows):
             changes.append((sign * (last - first) - half, sign * (last - first), half, n))
         low, change, half, n = max(changes)
         assert word in sentence
-        compare(sentence, [*samples, round(sizes[-1] / 1000), round(sizes[0] / 1000), change, low, change + half, n])
+        compare(sentence, [6_000, *samples, round(sizes[-1] / 1000), round(sizes[0] / 1000), change, low, change + half, n])
     larger = {"variance": 0, "bias²": 0, "undetermined": 0}
     for place in students:
         (_, b), (v, e), (total, f) = (parts[*place, metric] for metric in ("bias2", "variance", "E_gen2"))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pfd_engine import words
-from pfd_engine.analysis.sentences.wording import Row, join
+from pfd_engine.analysis.sentences.wording import Row
 
 
 def student(row: Row) -> str:
@@ -27,8 +27,10 @@ def parameters(count: float) -> str:
 
 
 def images(numbers: Sequence[int]) -> str:
-    """Return `16 images`, or `256, 1,024 and 4,096 images`."""
-    return f"{join([f'{number:,}' for number in numbers])} {'image' if list(numbers) == [1] else 'images'}"
+    """Return `16 images`, or `256, 1,024 or 4,096 images`: each student sees one number of them."""
+    written = [f"{number:,}" for number in numbers]
+    listed = f"{', '.join(written[:-1])} or {written[-1]}" if len(written) > 1 else written[0]
+    return f"{listed} {'image' if list(numbers) == [1] else 'images'}"
 
 
 def interval(row: Row, name: str) -> str:

@@ -27,6 +27,12 @@ def _trends(analysis: BiasVarianceAnalysis, rows: list[Row]) -> list[str]:
     """Compare the largest size with the smallest: one sentence for each part and direction, with the interval at the clearest N."""
     along = [row for row in rows_of(analysis.trends) if row["along"] == "size"]
     sizes = {row["size"]: _size(row) for row in rows}
+    steps = max(row["step"] for row in rows)
+
+    def trained(chosen: list[Row]) -> str:
+        seen = images([int(row["at"]) for row in chosen])
+        return f"After {steps:,} training steps on {seen}" if steps else f"Trained on {seen}"
+
     said = []
     for part, name in NAMES.items():
         mine = [row for row in along if row["quantity"] == part]
@@ -38,12 +44,11 @@ def _trends(analysis: BiasVarianceAnalysis, rows: list[Row]) -> list[str]:
                 clearest = max(chosen, key=lambda row: min(abs(row["ci_low"]), abs(row["ci_high"])))
                 size = with_interval(*_positive(clearest))
                 where = f" at N = {int(clearest['at']):,}" if len(chosen) > 1 else ""
-                trained = images([int(row["at"]) for row in chosen])
                 first, last = sizes[clearest["from"]], sizes[clearest["to"]]
-                said.append(f"Trained on {trained}, students {last} have {more} {name} than students {first}, by {size}{where}.")
+                said.append(f"{trained(chosen)}, students {last} have {more} {name} than those {first}, by {size}{where}.")
         if mine and len(mine) > told and any(row["ci_low"] == row["ci_low"] for row in mine):
-            others = images([int(row["at"]) for row in mine if row["direction"] == "undetermined"])
-            said.append(f"Trained on {others}, no difference of their {name} is told from 0.")
+            others = trained([row for row in mine if row["direction"] == "undetermined"])
+            said.append(f"{others}, no difference of the {name} of small and large students is told from 0.")
     return said
 
 
