@@ -122,8 +122,9 @@ def wrong(rng: np.random.Generator, scatter: Scatter, students: int, curves: dic
         dip = judged.rise.start
         hump = judged.verdict != DOUBLE_DESCENT and judged.second_fall.clear
         before = true[: dip + 1, : dip + 1] if hump and dip is not None else true
-        found["bound"] |= bool(judged.no_rise_above < true.max() - 1e-9 or judged.no_fall_above < -before.min() - 1e-9)
-        found["bound"] |= dip is not None and bool(judged.no_second_fall_above < -true[dip:].min() - 1e-9)
+        possible = [(judged.no_rise_above, true.max()), (judged.no_fall_above, -before.min())]
+        possible += [] if dip is None else [(judged.no_second_fall_above, -true[dip:].min())]
+        found["bound"] |= any(bool(max(bound, 0) < largest - 1e-9) for bound, largest in possible)  # 0 or less: there is none at all
         found["interval"] |= bool(((moved.low > true) | (moved.high < true))[moved.later].any())
         found["found"] += judged.verdict == TRUE_VERDICTS.get(name)
     return found
