@@ -2,7 +2,7 @@
 
 Trains the students of each configuration together on one thread, measures E_gen (and its bands of principal components) along training,
 and says for every N whether there is a rise and then a second fall, by intervals over student seeds. Every configuration that was measured
-is in `CONFIGURATIONS`; docs/double-descent.md holds what came of them. What was measured is kept as one .npz a configuration.
+is in `CONFIGURATIONS`; docs/double-descent.md says what came of them. What was measured is kept as one .npz a configuration.
 
     python benchmarks/double_descent.py [--only NAME ...] [--folder FOLDER] [--report] [--from-step 80]
 """

@@ -39,14 +39,21 @@ def show() -> None:
         chosen = choices.pick("n", "Against size, at", values, next(reversed(values)))
         panel(choices, sweep, found, "size", int(chosen or next(reversed(values))))
     with right:
-        sizes = {str(size): str(size) for size in table["size"].unique()}
+        sizes = {str(name): label(str(name), count) for name, count in table.groupby("size", sort=False)["parameters"].first().items()}
         size = choices.pick("size", "Against N, for", sizes, next(reversed(sizes)))
         panel(choices, sweep, found, "num_samples", size or next(reversed(sizes)))
     st.caption(NOTES["parts"])
-    widgets.under_plot(found.facts, "intervals: 95 %, over the students")
+    widgets.under_plot(found.facts, "intervals: 95 %, over students and noises")
     numbers(found)
     widgets.student_wall(choices, sweep.run_id, found.students)
     widgets.cite("bias-variance", found.facts, sweep.run_id)
+
+
+def label(name: str, parameters: float) -> str:
+    """Name a size with its number of parameters, where that is known."""
+    from pages.common import words
+
+    return f"{name} ({words.parameters(int(parameters))} parameters)" if parameters == parameters else name
 
 
 def panel(choices: Choices, sweep: Sweep, found: BiasVariance, along: str, at: str | int) -> None:

@@ -49,7 +49,7 @@ def show() -> None:
     on_point = widgets.student_of(choices, found.students)
     figure = kept(lambda: figures.dynamics(frame, unit), "dynamics", sweep.run_id, sweep.stamp, size, low, high)
     widgets.plot(figure, "dynamics-plot", f"E_gen and losses along training. {found.sentence}", on_point)
-    widgets.under_plot(found.facts, "bands: 95 %, over students and noises")
+    widgets.under_plot(found.facts, "bands: 95 % at each step by itself, over students and noises")
     exports(frame, figure, "training-dynamics", found.facts | {"run": sweep.run_id}, found.sentence)
     verdicts(found, size)
     bands(choices, sweep, found, size)

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pfd_engine.analysis import BiasVarianceAnalysis, DynamicsAnalysis, ScalingAnalysis
 
 PAPER_EXPONENT = 0.5
-MOVES = (("fall", "First fall"), ("rise", "Rise"), ("second_fall", "Second fall"))
 NOTES = {
     "collapse": "Collapse: the share of the variance between the sizes' curves that goes when they are set against N / parametersᵃ, with "
     "its 95 % interval, on the part of the axis that all of them share with and without rescaling. p: the share of the orders of the "
@@ -21,13 +20,16 @@ NOTES = {
     "crossings": "N* is where E_mem and E_gen cross: below it a student lies closer to its training set, above it to its teacher. It "
     "depends on the training budget. The exponent is fitted to the sizes that go from memorizing (E_mem below half of E_gen at the "
     "smallest N) to generalizing (E_gen below 3/4 of E_mem at the largest); its interval is the t interval of the residuals over sizes.",
-    "verdicts": "Steps are chosen on some students and noises and the moves measured on the others, so that a flat curve shows one with "
-    "2.5 % probability; a move counts where its 95 % interval excludes 0. A verdict needs all its moves in one order at every choice of "
-    "steps, so that moves which each exclude 0 may still be undetermined together. A peak or dip at the last step may go on.",
+    "verdicts": "A move is the difference of the mean curve between two checkpoints, paired by student and noise. All intervals and bounds "
+    "of a sweep hold together with 95 % confidence, over every pair of checkpoints and every N; a move counts where its interval excludes "
+    "0. A peak or a dip at the last step may go on. Where the error of a constant image was measured, a column says whether a dip or a "
+    "peak is worse.",
     "bands": "The squared error in bands of the principal components of the teacher's samples, leading components at the bottom; the bands "
     "add up to E_gen² exactly.",
     "parts": "Bias² is how far the mean of the students lies from the teacher, variance how far they lie from their mean; together they "
-    "are E_gen² exactly. Bias² is estimated without bias and can come out slightly below 0.",
+    "are E_gen² exactly. Bias² is estimated without bias and can come out slightly below 0. The intervals of the shares hold together over "
+    "all rows. Where one student carries more of the variance than chance explains, a column says so and the diamond is hollow: the "
+    "intervals hold less often than 95 % then. A rare kind of student that none of these is would not be noticed at all.",
 }
 
 
@@ -77,26 +79,44 @@ def crossings_table(analysis: ScalingAnalysis) -> Table:
 
 
 def verdicts_table(analysis: DynamicsAnalysis, size: str) -> Table:
-    """Return the verdict for each N of a size, with the steps and the moves behind it."""
+    """Return the verdict for each N of a size, with the moves behind it and what else is excluded.
+
+    Where the error of a constant image is known, another column says whether dip and peak are worse.
+    """
     rows = []
-    for row in analysis.verdicts.to_dict("records"):
+    known = analysis.spread is not None
+    for row in _records(analysis.verdicts):
         if row["size"] == size:
-            steps = [_step(row[name]) for name in ("dip_step", "peak_step", "second_dip_step")]
-            moves = [_move(row[m], row[f"{m}_low"], row[f"{m}_high"]) for m, _ in MOVES]
+            moves = [_move(row, name) for name in ("fall", "rise", "second_fall")]
             students = f"{row['seeds']}" + (f" ({row['left_out']} left out)" if row["left_out"] else "")
-            rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *steps, *moves, students])
-    headings = ["N", "Verdict", "Dip at step", "Peak at step", "Second dip at step", *(f"{name} of E_gen" for _, name in MOVES), "Students"]
+            rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *moves, *([_turns(row)] if known else []), students])
+    headings = [
+        "N",
+        "Verdict",
+        "E_gen falls by",
+        "Rises by",
+        "Then falls by",
+        *(["Worse than a constant image"] if known else []),
+        "Students",
+    ]
     return Table(headings, rows)
 
 
 def parts_table(analysis: BiasVarianceAnalysis) -> Table:
     """Return bias², variance and their sum for each size and N."""
     rows = []
-    for row in analysis.table.to_dict("records"):
+    records = _records(analysis.table)
+    told = any(row["outlier"] is not None for row in records)
+    for row in records:
         parts = [words.with_interval(row[part], row[f"{part}_low"], row[f"{part}_high"]) for part in ("bias2", "variance", "E_gen2")]
-        share = f"{100 * row['share']:.0f} % [{100 * row['share_low']:.0f}, {100 * row['share_high']:.0f}]"
-        rows.append([str(row["size"]), f"{row['num_samples']:,}", *parts, share, str(row["dominates"])])
-    return Table(["Size", "N", "Bias²", "Variance", "E_gen²", "Variance's share", "Larger part"], rows)
+        share = percent(row["share"], row["share_low"], row["share_high"])
+        parameters = words.parameters(int(row["parameters"])) if row["parameters"] == row["parameters"] else "–"
+        larger = {"bias": "bias²"}.get(row["dominates"], str(row["dominates"]))
+        students = "–" if row["students"] != row["students"] else f"{row['students']:.0f}"
+        marked = [{True: "yes", False: "no", None: "–"}[row["outlier"]]] if told else []
+        rows.append([str(row["size"]), parameters, f"{row['num_samples']:,}", *parts, share, larger, students, *marked])
+    headings = ["Size", "Parameters", "N", "Bias²", "Variance", "E_gen²", "Variance's share", "Larger part", "Students"]
+    return Table(headings + (["One student dominates"] if told else []), rows)
 
 
 def students_table(measurements: pd.DataFrame) -> Table:
@@ -172,11 +192,23 @@ def _bounds(row: Mapping[Any, Any]) -> str:
     return (f"at least {low:,.0f}" if low > 0 else f"at most {high:,.0f}" if high < float("inf") else "not bounded") + noises
 
 
-def _move(value: float, low: float, high: float) -> str:
-    if value != value:
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _move(row: Mapping[str, Any], name: str) -> str:
+    """Write a move with its steps, or the bound above which there is none; a dash where a curve without a rise has no second fall."""
+    value, most = row[name], row[f"no_{name}_above"]
+    if value == value:
+        moved = words.with_interval(value, row[f"{name}_low"], row[f"{name}_high"])
+        return f"{moved}, step {row[f'{name}_from']:,} to {row[f'{name}_to']:,}"
+    if most != most:
         return "–"
-    return "none found" if low == high == value or abs(value) < 5e-4 else words.with_interval(value, low, high)
+    return f"none above {words.upper_bound(most)}" if most > 0 else "none"
 
 
-def _step(value: Any) -> str:
-    return "–" if value is None or value != value or str(value) == "<NA>" else f"{int(value):,}"
+def _turns(row: Mapping[str, Any]) -> str:
+    """Write which of dip and peak are worse than a constant image; a dash where there is no turn, or no constant image to compare with."""
+    levels = {name: row[f"{name}_level"] for name in ("dip", "peak") if isinstance(row[f"{name}_level"], str)}
+    said = [f"{name}: {'yes' if level == 'worse' else 'no' if level == 'better' else 'undetermined'}" for name, level in levels.items()]
+    return ", ".join(said) or "–"

@@ -55,7 +55,7 @@ FINDINGS = (
     "cross at N\\*, which grows with the student's size; the paper finds N\\* ~ √parameters. Here the exponent is fitted, "
     "with its interval.\n"
     "- **Training dynamics.** With few samples E_gen falls and then rises: early learning, then overfitting. In between it may fall "
-    "twice, *double descent*. A rise or a fall is called one only where its paired interval, corrected for all the checkpoints that "
+    "twice, *double descent*. A rise or a fall is called one only where its paired interval, corrected for all the checkpoints and N that "
     "were looked at, excludes 0; else the verdict is *undetermined*.\n"
     "- **Bias and variance.** Students of one size on independent training sets of one N: what they all get wrong is bias, how they "
     "differ is variance, and both estimates add up to the error exactly:"

@@ -57,6 +57,12 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
     return f"{number(value, (high - low) / 4)} {interval(low, high)}".strip()
 
 
+def upper_bound(value: float) -> str:
+    """Write an upper bound above 0 to two digits, rounded up so that it stays one."""
+    digits = 1 - math.floor(math.log10(value))
+    return f"{math.ceil(value * 10**digits - 1e-9) / 10**digits:,.{max(digits, 0)}f}"
+
+
 def duration(seconds: float | None) -> str:
     """Write seconds as a person would say them."""
     if seconds is None or not math.isfinite(seconds):

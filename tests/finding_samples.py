@@ -61,7 +61,7 @@ def bias_variance_events() -> Iterator[dict[str, Any]]:
                 "experiment": "bias-variance", "size": size, "parameters": SIZES[size], "num_samples": num_samples, "step": STEPS[-1],
                 "num_noises": NOISES, "objective": "samples",
             }  # fmt: skip
-            for seed in range(3):
+            for seed in range(4):
                 student = {"student": f"{size} N={num_samples} seed {seed}", "student_seed": seed}
                 yield measurement(**shared, **student, metric="E_gen", value=2.0)
             for metric, value in (("bias2", bias2), ("variance", variance), ("E_gen2", bias2 + variance)):

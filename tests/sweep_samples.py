@@ -62,9 +62,9 @@ def trained_students(rng, curve, seeds=8, noises=64, scatter=0.1, memory=0.0, sp
     for step in range(1, len(curve)):
         wander[:, step] = memory * wander[:, step - 1] + np.sqrt(1 - memory**2) * wander[:, step]
     errors = np.maximum(curve + scatter * (wander + rng.standard_normal((seeds, 1))), 0.05)
-    common = rng.standard_normal((len(curve), noises))
+    easy = rng.standard_normal(noises)  # most of what a noise contributes, it contributes at every step and for every student
     own = rng.standard_normal((seeds, len(curve), noises))
-    return errors[:, :, None] ** 2 * (1 + spread * (common + own) / np.sqrt(2))
+    return errors[:, :, None] ** 2 * (1 + spread * (0.95 * easy + 0.3 * own))
 
 
 def dynamics_sweep(rng, curves, steps, size="mlp-64", **options):

@@ -11,44 +11,32 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from pfd_engine.analysis.held_out import (
-    UNKNOWN,
-    Contrast,
-    double_descent,
-    fall_after_dip,
-    fall_then_rise,
-    held_out_contrasts,
-    largest_fall,
-    largest_rise,
-)
-from pfd_engine.analysis.quantiles import CONFIDENCE, TAIL, Array, normal_quantile, t_p_value, t_quantile
+from pfd_engine.analysis.moves import NO_MOVE, Move, Moves, comparisons, mean_errors, moves, quantile_over
+from pfd_engine.analysis.quantiles import TAIL, Array
 from pfd_engine.analysis.students import BOTH, NOISES, parameters_by_size, usable
 
-Verdict = Literal["monotone", "early learning, then overfitting", "double descent", "undetermined"]
-MONOTONE: Final = "monotone"
-OVERFITTING: Final = "early learning, then overfitting"
+Verdict = Literal["double descent", "early learning, then overfitting", "rises, then falls", "only falls", "only rises", "undetermined"]
 DOUBLE_DESCENT: Final = "double descent"
+OVERFITTING: Final = "early learning, then overfitting"
+HUMP: Final = "rises, then falls"
+FALLS: Final = "only falls"
+RISES: Final = "only rises"
 UNDETERMINED: Final = "undetermined"
 NEGLIGIBLE = 0.1
 
+Level = Literal["worse", "better", "undetermined"]
+WORSE: Final = "worse"
+BETTER: Final = "better"
+
 CURVES = ["size", "parameters", "num_samples", "step", "E_gen", "ci_low", "ci_high", "seeds", "covers"]
-CONTRASTS = [
-    "size",
-    "parameters",
-    "num_samples",
-    "from_step",
-    "to_step",
-    "difference",
-    "ci_low",
-    "ci_high",
-    "p_value",
-    "p_holm",
-    "direction",
-]
-STEPS = ["first_step", "dip_step", "peak_step", "second_dip_step"]
+CONTRASTS = ["size", "parameters", "num_samples", "from_step", "to_step", "difference", "ci_low", "ci_high", "direction"]
+STEPS = ["dip_step", "peak_step", "second_dip_step"]
+LEVELS = ["dip_level", "peak_level"]
 MOVES = ["fall", "rise", "second_fall"]
-VERDICTS = ["size", "parameters", "num_samples", "seeds", "left_out", "verdict", *STEPS]
-VERDICTS += [f"{move}{part}" for move in MOVES for part in ("", "_low", "_high")]
+MOVE_STEPS = [f"{move}_{end}" for move in MOVES for end in ("from", "to")]
+BOUNDS = ["no_rise_above", "no_fall_above", "no_second_fall_above"]
+VERDICTS = ["size", "parameters", "num_samples", "seeds", "left_out", "verdict", "last_step", *STEPS, *LEVELS]
+VERDICTS += [f"{move}{part}" for move in MOVES for part in ("", "_low", "_high", "_from", "_to")] + BOUNDS
 
 
 @dataclass(frozen=True)
@@ -56,100 +44,153 @@ class DynamicsAnalysis:
     """What a sweep along training shows, for each size and N.
 
     - `curves`: mean E_gen over seeds at each step, with its pointwise interval (t over the seeds).
-    - `contrasts`: consecutive checkpoints, paired: `difference` (later minus earlier) with a Bonferroni interval over the curve's
-      contrasts, `p_value` of its t test, `p_holm` corrected over the curve, `direction` `rise`, `fall` or `unclear` (by `p_holm`).
-    - `verdicts`: see `judge`. Steps are located on all students; falls and rises (positive numbers) with their intervals are measured on
-      held-out students (`held_out.py`), so that the choice of steps does not favor them. `left_out` students miss a checkpoint.
+    - `contrasts`: consecutive checkpoints: `difference` (later minus earlier) of `curves` with its interval and `direction` `rise`, `fall`
+      or `unclear` (the interval contains 0).
+    - `verdicts`: see `judge`. Falls and rises are positive numbers: differences of `curves` between the steps that are named beside them.
+      `no_..._above` are bounds above which a rise, a fall, or a fall after the dip are excluded; `dip_level` and `peak_level` say whether
+      E_gen is there `worse` or `better` than a constant image (None where its error is not known). `left_out` students miss a checkpoint.
+    - `spread`: the error of the constant image, None where it is not known.
+    - `trained_range_checked`: whether the sweep also measured the students inside their trained noise levels alone.
+
+    All intervals and bounds of `contrasts` and `verdicts` hold together, over all steps, sizes and N, with 95 % confidence (`moves.py`).
     """
 
     curves: pd.DataFrame
     contrasts: pd.DataFrame
     verdicts: pd.DataFrame
+    spread: float | None = None
+    trained_range_checked: bool = False
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with the indices of first step, dip, peak and second dip (None where there is none) and the moves behind it."""
+    """A verdict with the moves behind it, those that are not clear left out, and the bounds of what else is possible."""
 
     verdict: Verdict
-    steps: tuple[int | None, int | None, int | None, int | None] = (None, None, None, None)
-    fall: Contrast = UNKNOWN
-    rise: Contrast = UNKNOWN
-    second_fall: Contrast = UNKNOWN
+    fall: Move = NO_MOVE
+    rise: Move = NO_MOVE
+    second_fall: Move = NO_MOVE
+    no_rise_above: float = float("nan")
+    no_fall_above: float = float("nan")
+    no_second_fall_above: float = float("nan")
+
+    @property
+    def turns(self) -> tuple[int | None, int | None, int | None]:
+        """The indices of the dip, the peak and the second dip; None where the verdict has none."""
+        if self.verdict == DOUBLE_DESCENT:
+            return self.rise.start, self.rise.end, self.second_fall.end
+        if self.verdict in (OVERFITTING, HUMP):
+            return self.rise.start, self.rise.end, None
+        return None, None, None
 
 
-def analyze_dynamics(measurements: pd.DataFrame, distances: pd.DataFrame) -> DynamicsAnalysis:
+def analyze_dynamics(measurements: pd.DataFrame, distances: pd.DataFrame, spread: float | None = None) -> DynamicsAnalysis:
     """Analyze one training-dynamics sweep: `distances` holds E_gen's squared per-noise distances at every measured step.
 
-    A student that misses a checkpoint which most students of its size and N have is left out (and counted). Raises ValueError where the
-    students do not share their noises.
+    `spread` is the error of the constant image, the spread of the teacher's end points; where it is None, it is taken from the column of
+    that name in the measurements, if there is one. Rows of the diagnostic map (`outside_range`) are not analyzed. A student that misses a
+    checkpoint which most students of its size and N have is left out (and counted). Raises ValueError where the students do not share their
+    noises.
     """
-    rows = usable(distances)
+    spread = _spread(measurements) if spread is None else spread
+    checked = any("outside_range" in frame and (frame["outside_range"] == "teacher").any() for frame in (measurements, distances))
+    rows = usable(_own_map(distances))
     rows = rows[rows["metric"] == "E_gen"]
     parameters = parameters_by_size(measurements)
+    groups = sorted(rows.groupby(["size", "num_samples"]), key=lambda item: (parameters.get(str(item[0][0]), np.inf), *item[0]))
+    complete = [((size, parameters.get(str(size), np.nan), n), *_complete(group)) for (size, n), group in groups]
+    family = sum(comparisons(len(steps)) for _, steps, squared, _ in complete if len(squared) > 1)
     curves: list[tuple[object, ...]] = []
     contrasts: list[tuple[object, ...]] = []
-    verdicts: list[tuple[object, ...]] = []
-    order = sorted(rows.groupby(["size", "num_samples"]), key=lambda item: (parameters.get(str(item[0][0]), np.inf), *item[0]))
-    for (size, num_samples), group in order:
-        identity = (size, parameters.get(str(size), np.nan), num_samples)
-        steps, squared, left_out = _complete(group)
-        if not len(squared):
-            verdicts.append((*identity, 0, left_out, UNDETERMINED, *[pd.NA] * 4, *[np.nan] * 9))
-            continue
-        errors, covariance = _errors(squared)
-        curves += [(*identity, *row) for row in _curve(steps, errors, covariance)]
-        contrasts += [(*identity, *row) for row in _consecutive(steps, errors, covariance)]
-        verdicts.append((*identity, len(squared), left_out, *_row(judge(squared), steps)))
+    verdicts: list[dict[str, object]] = []
+    for identity, steps, squared, left_out in complete:
+        row: dict[str, object] = dict(zip(VERDICTS, (*identity, len(squared), left_out, UNDETERMINED), strict=False))
+        if len(squared):
+            curves += [(*identity, *point) for point in _curve(steps, squared)]
+            row["last_step"] = int(steps[-1])
+        if len(squared) > 1:
+            found = moves(squared, family)
+            contrasts += [(*identity, *contrast) for contrast in _consecutive(steps, found)]
+            row |= _row(_judge(found), found, steps, spread)
+        verdicts.append(row)
     frame = pd.DataFrame(verdicts, columns=VERDICTS)
-    frame[STEPS] = frame[STEPS].astype("Int64")
-    return DynamicsAnalysis(pd.DataFrame(curves, columns=CURVES), pd.DataFrame(contrasts, columns=CONTRASTS), frame)
+    whole = ["last_step", *STEPS, *MOVE_STEPS]
+    frame = frame.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(LEVELS, object))
+    frame[LEVELS] = frame[LEVELS].where(frame[LEVELS].notna(), None)
+    return DynamicsAnalysis(pd.DataFrame(curves, columns=CURVES), pd.DataFrame(contrasts, columns=CONTRASTS), frame, spread, checked)
 
 
-def judge(squared: Array) -> Judgement:
+def judge(squared: Array, family: int | None = None) -> Judgement:
     """Return the verdict on one curve, from squared distances `(students, steps, M)` on shared noises.
 
-    - `double descent`: a fall, a rise and a second fall in this order, each of whose held-out intervals excludes 0. Each of the three must
-      be real, and a flat stretch shows a false one with probability 0.025 (0.05 where a false rise and a false fall would both do).
-    - `early learning, then overfitting`: a fall and a rise whose intervals exclude 0, and no second fall that could undo the rise.
-    - `monotone`: a fall (or rise) whose interval excludes 0, while the interval of the largest opposite move stays below a tenth of it.
+    A move is clear where its interval excludes 0; `family` intervals hold together (this curve's own where it is None).
+
+    - `double descent`: a clear fall into a dip, a clear rise from it to a peak, and a clear second fall from there.
+    - `early learning, then overfitting`: a clear fall, then a clear rise, and after the dip no fall that could undo the rise.
+    - `rises, then falls`: a clear rise, then a clear fall, and no clear fall before (`no_fall_above` bounds falls before the rise).
+    - `only falls` (or `only rises`): a clear fall, and rises above a tenth of it are excluded.
     - `undetermined`: anything else, and fewer than 2 students or 3 steps.
     """
     if squared.shape[0] < 2 or squared.shape[1] < 3 or squared.shape[2] < 2:
         return Judgement(UNDETERMINED)
-    mean = np.sqrt(squared.mean(axis=2)).mean(axis=0)[None]
-    triple = held_out_contrasts(squared, double_descent)
-    fall, rise, second = _moves(triple.contrasts)
-    if triple.ordered and min(fall.ci_low, rise.ci_low, second.ci_low) > 0:
-        start, dip, peak, second_dip = (int(i) for i in double_descent(mean)[0])
-        return Judgement(DOUBLE_DESCENT, (start, dip, peak, second_dip), fall, rise, second)
-    pair = held_out_contrasts(squared, fall_then_rise)
-    fall, rise = _moves(pair.contrasts)
-    if pair.ordered and min(fall.ci_low, rise.ci_low) > 0:
-        start, dip, peak = (int(i) for i in fall_then_rise(mean)[0])
-        (second,) = _moves(held_out_contrasts(squared, fall_after_dip).contrasts)
-        verdict: Verdict = OVERFITTING if second.ci_high < rise.value else UNDETERMINED
-        return Judgement(verdict, (start, dip, peak, None), fall, rise, second)
-    return _monotone(squared, mean)
+    return _judge(moves(squared, family))
 
 
-def _monotone(squared: Array, mean: Array) -> Judgement:
-    (down,), (up,) = held_out_contrasts(squared, largest_fall).contrasts, held_out_contrasts(squared, largest_rise).contrasts
-    down = Contrast(-down.value, -down.ci_high, -down.ci_low)
-    steps = largest_fall(mean)[0] if down.value >= up.value else largest_rise(mean)[0]
-    one_way = (down.ci_low > 0 and up.ci_high < NEGLIGIBLE * down.value) or (up.ci_low > 0 and down.ci_high < NEGLIGIBLE * up.value)
-    return Judgement(MONOTONE if one_way else UNDETERMINED, (int(steps[0]), None, None, None), down, up)
+def _judge(found: Moves) -> Judgement:
+    if len(found.mean) < 3:
+        return Judgement(UNDETERMINED)
+    no_rise, no_fall = found.no_rise_above(), found.no_fall_above()
+    if triple := found.double_descent():
+        return Judgement(DOUBLE_DESCENT, *triple, no_rise, no_fall)
+    if pair := found.fall_then_rise():
+        fall, rise = pair
+        assert rise.start is not None
+        bound = found.no_fall_above(rise.start)
+        return Judgement(OVERFITTING if bound < rise.value else UNDETERMINED, fall, rise, NO_MOVE, no_rise, no_fall, bound)
+    if pair := found.rise_then_fall():
+        rise, second = pair
+        fall = found.largest_fall_until(rise.start)
+        before = found.no_fall_above(end=rise.start)
+        return Judgement(UNDETERMINED if fall.clear else HUMP, fall, rise, second, no_rise, before)
+    fall, rise = found.largest_fall(), found.largest_rise()
+    verdict: Verdict = UNDETERMINED
+    if fall.clear and no_rise < NEGLIGIBLE * fall.value:
+        verdict = FALLS
+    elif rise.clear and no_fall < NEGLIGIBLE * rise.value:
+        verdict = RISES
+    return Judgement(verdict, fall, rise, NO_MOVE, no_rise, no_fall)
 
 
-def _moves(contrasts: list[Contrast]) -> list[Contrast]:
-    """Falls and rises as positive numbers: every other difference, the first included, is a fall."""
-    return [c if k % 2 else Contrast(-c.value, -c.ci_high, -c.ci_low) for k, c in enumerate(contrasts)]
+def level(found: Moves, index: int | None, spread: float | None) -> Level | None:
+    """Say whether E_gen at a step is clearly above or below the error of the constant image; None where one of them is not known."""
+    if index is None or spread is None:
+        return None
+    value, margin = found.mean[index], found.level_margin[index]
+    return WORSE if value - margin > spread else BETTER if value + margin < spread else UNDETERMINED
 
 
-def _row(judgement: Judgement, steps: Array) -> list[object]:
-    located = [pd.NA if i is None else int(steps[i]) for i in judgement.steps]
-    moves = (judgement.fall, judgement.rise, judgement.second_fall)
-    return [judgement.verdict, *located, *(number for move in moves for number in (move.value, move.ci_low, move.ci_high))]
+def _row(judgement: Judgement, found: Moves, steps: Array, spread: float | None) -> dict[str, object]:
+    row: dict[str, object] = {"verdict": judgement.verdict}
+    row |= {name: None if i is None else int(steps[i]) for name, i in zip(STEPS, judgement.turns, strict=True)}
+    row |= {name: level(found, i, spread) for name, i in zip(LEVELS, judgement.turns[:2], strict=True)}
+    for name, move in zip(MOVES, (judgement.fall, judgement.rise, judgement.second_fall), strict=True):
+        row |= {name: move.value, f"{name}_low": move.ci_low, f"{name}_high": move.ci_high}
+        for end, i in (("from", move.start), ("to", move.end)):
+            row[f"{name}_{end}"] = None if i is None else int(steps[i])
+    return row | {name: getattr(judgement, name) for name in BOUNDS}
+
+
+def _spread(measurements: pd.DataFrame) -> float | None:
+    """Return the teacher's spread that the rows of E_gen state: one number, as all students share the teacher's end points."""
+    if "spread" not in measurements or measurements.empty:
+        return None
+    known = _own_map(measurements).query("metric == 'E_gen'")["spread"].dropna()
+    return float(known.iloc[0]) if len(known) else None
+
+
+def _own_map(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the students' own maps, without those of the diagnostic map."""
+    return frame[frame["outside_range"] != "teacher"] if "outside_range" in frame else frame
 
 
 def _complete(group: pd.DataFrame) -> tuple[Array, Array, int]:
@@ -165,52 +206,19 @@ def _complete(group: pd.DataFrame) -> tuple[Array, Array, int]:
     return steps, np.stack(kept) if kept else np.empty((0, len(steps), 0)), students - len(kept)
 
 
-def _errors(squared: Array) -> tuple[Array, Array]:
-    """Return E_gen `(K, steps)` and the covariance between steps of its mean over K, over students (K >= 2) and noises together."""
-    errors = np.sqrt(squared.mean(axis=2))
-    slopes = np.divide(1, 2 * errors, out=np.zeros_like(errors), where=errors > 0)
-    covariance = np.atleast_2d(np.cov((squared * slopes[:, :, None]).mean(axis=0))) / squared.shape[2]
-    if len(errors) > 1:
-        covariance = covariance + np.atleast_2d(np.cov(errors, rowvar=False)) / len(errors)
-    return errors, covariance
-
-
-def _quantile(students: int, tail: float) -> float:
-    """t over the students; normal for one student, whose interval covers the noises alone."""
-    return float(t_quantile(students, tail)) if students > 1 else normal_quantile(tail)
-
-
-def _curve(steps: Array, errors: Array, covariance: Array) -> list[tuple[object, ...]]:
-    half = _quantile(len(errors), TAIL) * np.sqrt(np.diag(covariance))
+def _curve(steps: Array, squared: Array) -> list[tuple[object, ...]]:
+    errors, covariance = mean_errors(squared)
+    half = quantile_over(len(errors), TAIL) * np.sqrt(np.diag(covariance))
     mean, covers = errors.mean(axis=0), BOTH if len(errors) > 1 else NOISES
     return [
         (int(step), value, max(value - h, 0.0), value + h, len(errors), covers) for step, value, h in zip(steps, mean, half, strict=True)
     ]
 
 
-def _consecutive(steps: Array, errors: Array, covariance: Array) -> list[tuple[object, ...]]:
-    """Differences between consecutive checkpoints; none for a single student, who cannot tell training from chance."""
-    count = len(steps) - 1
-    if len(errors) < 2 or count < 1:
-        return []
-    difference = np.diff(errors.mean(axis=0))
-    variance = np.diag(covariance)
-    stderr = np.sqrt(np.maximum(variance[1:] + variance[:-1] - 2 * np.diag(covariance, 1), 0))
-    t = np.divide(np.abs(difference), stderr, out=np.where(difference == 0, 0.0, np.inf), where=stderr > 0)
-    p = t_p_value(t, len(errors))
-    holm = _holm(p)
-    half = _quantile(len(errors), TAIL / count) * stderr
+def _consecutive(steps: Array, found: Moves) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for k in range(count):
-        direction = "unclear" if holm[k] > 1 - CONFIDENCE else "rise" if difference[k] > 0 else "fall"
-        interval = difference[k] - half[k], difference[k] + half[k]
-        rows.append((int(steps[k]), int(steps[k + 1]), difference[k], *interval, p[k], holm[k], direction))
+    for k in range(len(steps) - 1):
+        difference, low, high = (float(values[k, k + 1]) for values in (found.difference, found.low, found.high))
+        direction = "rise" if low > 0 else "fall" if high < 0 else "unclear"
+        rows.append((int(steps[k]), int(steps[k + 1]), difference, low, high, direction))
     return rows
-
-
-def _holm(p: Array) -> Array:
-    """Holm's step-down correction of p-values."""
-    order = np.argsort(p)
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
-    return corrected

@@ -18,6 +18,13 @@ def t_quantile(replicates: NDArray[np.int64] | int, tail: float = TAIL) -> Array
     return np.asarray(np.where(freedom > 0, -special.stdtrit(np.maximum(freedom, 1), tail), np.nan))
 
 
+def t_quantile_of(freedom: float, tail: float = TAIL) -> float:
+    """Return the upper quantile of Student's t with so many degrees of freedom, 1 or more; NaN where they are not known."""
+    from scipy import special
+
+    return -float(special.stdtrit(freedom, tail)) if freedom == freedom else float("nan")
+
+
 def t_p_value(t: Array, replicates: int) -> Array:
     """Return the two-sided p-value of a t statistic of a mean of `replicates` >= 2 values."""
     from scipy import special

@@ -100,19 +100,20 @@ class Rows:
             yield event | {"student": student.name, "step": step}
 
     def decomposition(self, student: Student, found: BiasVariance, count: int) -> Iterator[Event]:
-        """Yield bias^2, variance and squared error over all students of one size and N; intervals by t over the students."""
+        """Yield bias^2, variance and squared error over all `count` students of one size and N, without intervals for fewer than 4.
+
+        What the intervals rest on comes with them: the number of students, how many of them carry the variance, and the largest share that
+        one of them has in it.
+        """
         name = f"{student.size} N={student.num_samples} all"
         row = self._row(student, self.config.steps) | {"student": name, "student_seed": None}
-        quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
         for metric, number in (("bias2", found.bias2), ("variance", found.variance), ("E_gen2", found.error2)):
-            half = quantile * number.stderr
-            yield row | {
-                "metric": metric,
-                "value": number.value,
-                "stderr": number.stderr,
-                "ci_low": number.value - half,
-                "ci_high": number.value + half,
-            }
+            interval = {"ci_low": _known(number.ci_low), "ci_high": _known(number.ci_high), "covers": number.covers}
+            yield row | {"metric": metric, "value": number.value, "stderr": number.stderr} | interval
+        yield row | {"metric": "students", "value": float(count)}
+        if found.largest_share == found.largest_share:
+            yield row | {"metric": "effective_students", "value": found.effective_students}
+            yield row | {"metric": "largest_student_share", "value": found.largest_share}
 
     def _row(self, student: Student, step: int) -> Event:
         return self._shared | {
@@ -145,3 +146,7 @@ def training_set_name(setting: Setting, student: Student) -> str:
     """Return the name of a student's training set, as `TrainingSetDescription.name` has it: with the revision that was used."""
     teacher = Path(relative_reference(setting.config.teacher, str(setting.teacher.revision), Path.cwd())).name
     return f"{teacher} seeds {student.samples.start}-{student.samples.stop - 1}"
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

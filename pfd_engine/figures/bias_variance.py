@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
+from pfd_engine import words
 from pfd_engine.figures.style import COLORS, count, finish, transparent
 
 PARTS = {"bias2": ("bias²", "bias"), "variance": ("variance", "variance")}
@@ -37,9 +40,8 @@ def parts(frame: pd.DataFrame, along: str) -> go.Figure:
             base=None if part == "bias2" else frame["bias2"].to_numpy(),
             name=label,
             marker={"color": transparent(color, 0.75), "line": {"color": color, "width": 1}},
-            customdata=frame[["size", "num_samples", part, f"{part}_low", f"{part}_high"]].to_numpy(dtype=object),
-            hovertemplate=f"%{{customdata[0]}}, N = %{{customdata[1]:,}}: {label} %{{customdata[2]:.3f}} "
-            "[%{customdata[3]:.3f}, %{customdata[4]:.3f}]<extra></extra>",
+            customdata=_told(frame, part),
+            hovertemplate=f"%{{customdata[0]}}, N = %{{customdata[1]:,}}: {label} %{{customdata[3]}}<extra></extra>",
         )
     error = frame["E_gen2"]
     figure.add_scatter(
@@ -47,17 +49,28 @@ def parts(frame: pd.DataFrame, along: str) -> go.Figure:
         y=error.to_numpy(),
         mode="markers",
         name="E_gen², 95 % interval",
-        marker={"color": COLORS["E_gen"], "size": 11, "symbol": "diamond"},
+        marker={"color": COLORS["E_gen"], "size": 11, "symbol": np.where(_marked(frame), "diamond-open", "diamond")},
         error_y={
             "type": "data", "symmetric": False, "array": (frame["E_gen2_high"] - error).to_numpy(),
             "arrayminus": (error - frame["E_gen2_low"]).to_numpy(), "color": COLORS["E_gen"], "thickness": 2, "width": 6,
         },
-        customdata=frame[["size", "num_samples", "E_gen2_low", "E_gen2_high"]].to_numpy(dtype=object),
-        hovertemplate="%{customdata[0]}, N = %{customdata[1]:,}: E_gen² %{y:.3f} [%{customdata[2]:.3f}, %{customdata[3]:.3f}]"
-        "<extra></extra>",
+        customdata=_told(frame, "E_gen2"),
+        hovertemplate="%{customdata[0]}, N = %{customdata[1]:,}: E_gen² %{customdata[3]}<extra></extra>",
     )  # fmt: skip
     figure.update_layout(barmode="overlay", bargap=0.45)
     figure.update_xaxes(title_text=LABELS[along], type="category")
     figure.update_yaxes(title_text="Squared error E_gen²", rangemode="tozero")
     finish(figure, height=HEIGHT)
     return figure.update_layout(margin_b=72)
+
+
+def _told(frame: pd.DataFrame, part: str) -> NDArray[np.object_]:
+    """Return what a point knows: size, N, the value, and in words the value with its interval, where there is one."""
+    columns = ["size", "num_samples", part, f"{part}_low", f"{part}_high"]
+    rows = [(size, n, numbers[0], words.with_interval(*numbers)) for size, n, *numbers in frame[columns].itertuples(index=False)]
+    return np.array(rows, dtype=object).reshape(-1, 4)
+
+
+def _marked(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which rows have one student that carries more of the variance than chance explains."""
+    return np.array([value in (True, "True") for value in frame["outlier"]], dtype=bool)

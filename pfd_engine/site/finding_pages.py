@@ -127,7 +127,7 @@ def _scaling(store: Store, sweep: Sweep) -> Iterator[Any]:
 def _dynamics(store: Store, sweep: Sweep) -> Iterator[Any]:
     found = findings.dynamics(store, sweep.run_id)
     analysis, bands = found.analysis, found.bands
-    caption = shared_line(sweep.facts, "bands: 95 %, over students and noises")
+    caption = shared_line(sweep.facts, "bands: 95 % at each step by itself, over students and noises")
     for size in map(str, analysis.curves["size"].unique() if len(analysis.curves) else ()):
         frame = figures.dynamics_frame(analysis.curves, analysis.verdicts, found.losses, size)
         drawn = figures.dynamics(frame, words.unit(sweep.facts.get("descriptor")))
@@ -149,7 +149,7 @@ def _bias_variance(store: Store, sweep: Sweep) -> Iterator[Any]:
     if analysis.table.empty:
         return
     yield Note(NOTES["parts"])
-    caption = shared_line(sweep.facts, "intervals: 95 %, over the students")
+    caption = shared_line(sweep.facts, "intervals: 95 %, over students and noises")
     places: list[tuple[str, str | int]] = [("size", int(n)) for n in sorted(analysis.table["num_samples"].unique())]
     places += [("num_samples", str(size)) for size in list(analysis.table["size"].unique())[-1:]]
     for along, at in places:
