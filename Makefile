@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: run test lint e2e bench soak demo space lock assets results clean
+.PHONY: run test lint e2e bench soak demo space lock assets results numbers clean
 .DELETE_ON_ERROR:
 
 run: .venv/installed
@@ -54,6 +54,10 @@ results: .venv/installed
 	  $(BIN)/python -m pfd_engine distill --teacher $(DIGITS)-teacher --size mlp-512 --objective $$objective; done && \
 	for experiment in scaling training-dynamics training-dynamics-usual bias-variance; do $(BIN)/python -m pfd_engine sweep $$experiment; done && \
 	$(BIN)/python -m pfd_engine publish-results --all
+
+# The numbers in README.md and docs/*.md, written from the shipped results; --check in place of writing is part of the tests.
+numbers: .venv/installed
+	$(BIN)/python -m benchmarks.docs_numbers
 
 # The lock files: exact versions for everything that pyproject.toml and requirements-demo.in name.
 lock: .venv/installed-dev
