@@ -1,6 +1,7 @@
 """The rules of the house that a machine can check."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,12 @@ def test_locked_requirements_name_every_package_that_the_engine_imports():
     for path in [*(REPOSITORY / "pfd_engine").rglob("*.py"), *(REPOSITORY / "pages").rglob("*.py"), REPOSITORY / "app.py"]:
         for package in set(imported(path)) - set(sys.stdlib_module_names) - {"pfd_engine", "pages"}:
             assert f"{names.get(package, package)}==" in locked, f"{path} imports {package}"
+
+
+def test_contributing_names_files_that_exist():
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    files = [f"/{name}" for name in listed.stdout.split("\n") if name]
+    named = re.findall(r"`([\w./-]+(?:\.py|\.md|\.duckdb|/))`", (REPOSITORY / "CONTRIBUTING.md").read_text())
+    assert len(named) > 80
+    missing = [name for name in named if not any(f"/{name}" in file if name.endswith("/") else file.endswith(f"/{name}") for file in files)]
+    assert missing == []
