@@ -139,6 +139,21 @@ def test_wrong_markers_are_told(results, text, says):
     assert says in str(problems[0])
 
 
+def test_what_the_page_on_double_descent_says_beside_its_numbers_holds(results):
+    low, high = bounds(VALUES["dynamics.rare.rise"](results))
+    assert low < 0 < high
+    constant_image = 4.25
+    assert f"-->{constant_image}<!-- end --> from the teacher" in (REPOSITORY / "docs" / "double-descent.md").read_text()
+    for name in ("dip", "peak", "peak-16"):
+        assert bounds(VALUES[f"dynamics.rare.{name}"](results))[0] > constant_image
+
+
+def bounds(text):
+    """Return both ends of the interval in a text."""
+    low, high = re.search(r"\[(.*), (.*)\]", text.replace("−", "-")).groups()
+    return float(low), float(high)
+
+
 def test_results_without_a_sweep_or_an_evaluation_say_what_is_missing(tmp_path):
     from pfd_engine.store import Store
 
