@@ -81,21 +81,26 @@ def crossings_table(analysis: ScalingAnalysis) -> Table:
 def verdicts_table(analysis: DynamicsAnalysis, size: str) -> Table:
     """Return the verdict for each N of a size, with the moves behind it and what else is excluded.
 
-    Where the error of a constant image is known, another column says whether dip and peak are worse.
+    Where the error of a constant image is known, another column says whether dip and peak are worse; where the diagnostic map was measured,
+    another one what it has in the place of the rise.
     """
     rows = []
+    checked = analysis.trained_range_checked
     known = analysis.spread is not None
     for row in _records(analysis.verdicts):
         if row["size"] == size:
             moves = [_move(row, name) for name in ("fall", "rise", "second_fall")]
             students = f"{row['seeds']}" + (f" ({row['left_out']} left out)" if row["left_out"] else "")
-            rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *moves, *([_turns(row)] if known else []), students])
+            inside = words.with_interval(row["inside_rise"], row["inside_rise_low"], row["inside_rise_high"])
+            more = ([inside] if checked else []) + ([_turns(row)] if known else [])
+            rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *moves, *more, students])
     headings = [
         "N",
         "Verdict",
         "E_gen falls by",
         "Rises by",
         "Then falls by",
+        *(["Rise with the teacher outside the trained range"] if checked else []),
         *(["Worse than a constant image"] if known else []),
         "Students",
     ]

@@ -12,7 +12,7 @@ from pfd_engine.store_queries import OF_RUN, OWN, OWN_FIRST
 if TYPE_CHECKING:
     import pandas as pd
 
-FINDING_RULE = 3  # which rules wrote a stored sentence; one of other rules is written anew from its rows
+FINDING_RULE = 4  # which rules wrote a stored sentence; one of other rules is written anew from its rows
 MAX_ROWS = 400_000
 MAX_DISTANCES = 20_000
 MAX_RESULTS = 5_000

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from pfd_engine import findings
 from pfd_engine.adapters import load_denoiser
 from pfd_engine.cli import main
 from pfd_engine.descriptors import load_descriptor
@@ -15,6 +16,7 @@ from pfd_engine.endpoints import EndPoints, drain, seed_blocks
 from pfd_engine.experiments import tasks
 from pfd_engine.experiments.spec_files import spec_text
 from pfd_engine.experiments.sweep_range import trained_range_of_sweep
+from pfd_engine.finding_tables import verdicts_table
 from pfd_engine.flow_maps import SolverMap
 from pfd_engine.measurement import measure, tallied
 from pfd_engine.outside_range import InsideRange
@@ -83,9 +85,12 @@ def test_analyses_see_students_alone_and_the_diagnostic_map_has_a_query_of_its_o
         store.ingest()
         measurements, distances = sweep_measurements(store, run.id), sweep_distances(store, run.id)
         diagnostic, students = diagnostic_distances(store, run.id), trade_off_rows(store)
+        found = findings.dynamics(store, run.id)
     assert (measurements["metric"] == "E_gen").sum() == 4 * 3
     assert (distances["metric"] == "E_gen").sum() == len(diagnostic) == 4 * 3
     assert {len(squared) for squared in [*distances["squared"], *diagnostic["squared"]]} == {NOISES}
+    assert found.analysis.trained_range_checked
+    assert "Rise with the teacher outside the trained range" in verdicts_table(found.analysis, "mlp-32").headings
     assert measurements["spread"][measurements["metric"] == "E_gen"].notna().all()
     last = by_metric(rows_of(workspace), "E_gen", outside_range="student", step=40)
     assert dict(zip(students["student"], students["E_gen"], strict=True)) == {row["student"]: row["value"] for row in last}
