@@ -124,18 +124,26 @@ def parts_table(analysis: BiasVarianceAnalysis) -> Table:
     return Table(headings + (["One student dominates"] if told else []), rows)
 
 
-def students_table(measurements: pd.DataFrame) -> Table:
-    """Return each size and N of a sweep with its measured students and the mean E_gen at their last step, 95 % over the seeds."""
-    from pfd_engine.analysis import seed_means
+def students_table(measurements: pd.DataFrame, distances: pd.DataFrame | None = None) -> Table:
+    """Return each size and N of a sweep with its measured students and the mean E_gen at their last step, 95 % over the seeds.
 
+    With `distances` (`sweep_queries.sweep_distances`), and where baselines were measured, another column counts the verdicts on them.
+    """
+    from pfd_engine.analysis import seed_means, student_verdicts
+
+    judged = None if distances is None else student_verdicts(measurements, distances)
     means = seed_means(measurements, "E_gen")
     last = means[means["step"] == means.groupby(["size", "num_samples"])["step"].transform("max")]
     rows = []
     for row in last.to_dict("records"):
         known = row["parameters"] == row["parameters"]
         numbers = [f"{row['num_samples']:,}", f"{row['seeds']}", words.with_interval(row["value"], row["ci_low"], row["ci_high"])]
+        if judged is not None and len(judged):
+            alike = judged[(judged["size"] == row["size"]) & (judged["num_samples"] == row["num_samples"])]["verdict"]
+            numbers.append(", ".join(f"{word}: {count}" for word, count in alike.value_counts().items()) or "–")
         rows.append([str(row["size"]), words.parameters(int(row["parameters"]) if known else None), *numbers])
-    return Table(["Size", "Parameters", "N", "Student seeds", "E_gen"], rows)
+    verdicts = ["Verdicts"] if judged is not None and len(judged) else []
+    return Table(["Size", "Parameters", "N", "Student seeds", "E_gen", *verdicts], rows)
 
 
 def shared_line(facts: Mapping[str, Any], *more: str) -> str:

@@ -160,7 +160,7 @@ ORDER BY parameters""",
   arg_max(mean, step) AS last_E_gen
 FROM (
   SELECT run_id, num_samples, step, avg(value) AS mean
-  FROM measurements WHERE experiment = 'training-dynamics' AND metric = 'E_gen' AND outside_range IS DISTINCT FROM 'teacher' GROUP BY ALL
+  FROM measurements WHERE experiment = 'training-dynamics' AND metric = 'E_gen' GROUP BY ALL
 )
 GROUP BY ALL
 ORDER BY run_id, N""",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pfd_engine.store import Store
-from pfd_engine.store_queries import OF_RUN, OWN, OWN_FIRST
+from pfd_engine.store_queries import OF_RUN, ORDINARY, OWN, OWN_FIRST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,6 @@ MAX_ROWS = 400_000
 MAX_DISTANCES = 20_000
 MAX_RESULTS = 5_000
 RECIPE = "json_extract(r.config, ['$.training', '$.objective', '$.steps'])"
-OWN_MAP = "outside_range is distinct from 'teacher'"  # without the rows of the diagnostic map, which is no student's
 SAME_STUDENT = (
     f"case when e.{OWN} then '' else e.source end, e.teacher, e.teacher_revision, e.student, e.student_revision, e.student_seed, "
     "e.student_steps, e.training_set, e.descriptor, e.num_noises, e.noise_seed, e.solver, e.solver_steps, "
@@ -58,17 +57,19 @@ def sweep_runs(store: Store, experiment: str, limit: int = 50) -> list[dict[str,
 
 def sweep_measurements(store: Store, run_id: str) -> pd.DataFrame:
     """Return the numbers of a sweep: `student`, `size`, `parameters`, `num_samples`, `student_seed`, `step`, `metric`, `band`, `value`,
-    `stderr`, `ci_low`, `ci_high`, `spread`. Rows of all students of a size and N together have no `student_seed`."""
+    `stderr`, `ci_low`, `ci_high`, `spread`. Rows of all students of a size and N together have no `student_seed`; those of the diagnostic
+    map are left out."""
     return store.frame(
         "select student, size, parameters, num_samples, student_seed, step, metric, band, value, stderr, ci_low, ci_high, spread "
-        f"from measurements where {OF_RUN} and {OWN_MAP} order by parameters, size, num_samples, student_seed, step, metric, band limit ?",
+        f"from measurements where {OF_RUN} and {ORDINARY} order by parameters, size, num_samples, student_seed, step, metric, band limit ?",
         [run_id, run_id, MAX_ROWS],
     )
 
 
 def sweep_distances(store: Store, run_id: str) -> pd.DataFrame:
-    """Return the squared per-noise distances of a sweep's students, a row a student, step and metric, `squared` by noise seed `(M,)`."""
-    return _distances(store, run_id, OWN_MAP)
+    """Return the squared per-noise distances of a sweep's students, a row a student, step and metric, `squared` by noise seed `(M,)`;
+    those of the diagnostic map are left out."""
+    return _distances(store, run_id, ORDINARY)
 
 
 def diagnostic_distances(store: Store, run_id: str) -> pd.DataFrame:
@@ -113,7 +114,7 @@ def trade_off_rows(store: Store, run_ids: Sequence[str] | None = None) -> pd.Dat
     return store.frame(
         "with newest as (select run_id, max(source) as source, arg_max(created, source) as created from runs group by run_id), "
         "errors as (select m.*, created from measurements m join newest using (run_id, source) where metric in ('PFD', 'E_gen') "
-        f"and band is null and (metric = 'PFD' or student_seed is not null) and {OWN_MAP} "
+        f"and band is null and (metric = 'PFD' or student_seed is not null) and {ORDINARY} "
         "and (?::varchar[] is null or list_contains(?::varchar[], run_id)) "
         "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1 "
         f"order by m.{OWN_FIRST}, created desc, run_id, student, student_steps limit ?) "
