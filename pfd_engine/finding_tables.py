@@ -22,7 +22,8 @@ NOTES = {
     "smallest N) to generalizing (E_gen below 3/4 of E_mem at the largest); its interval is the t interval of the residuals over sizes.",
     "verdicts": "A move is the difference of the mean curve between two checkpoints, paired by student and noise. All intervals and bounds "
     "of a sweep hold together with 95 % confidence, over every pair of checkpoints and every N; a move counts where its interval excludes "
-    "0. A peak or a dip at the last step may go on. Where the error of a constant image was measured, a column says whether a dip or a "
+    "0. A peak or a dip at the last step may go on. A double descent is called one only where the map with the teacher's denoiser outside "
+    "the trained range falls, rises and falls, too. Where the error of a constant image was measured, a column says whether a dip or a "
     "peak is worse.",
     "bands": "The squared error in bands of the principal components of the teacher's samples, leading components at the bottom; the bands "
     "add up to E_gen² exactly.",
