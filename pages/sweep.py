@@ -96,6 +96,8 @@ def fields() -> dict[str, Slot]:
     return slots
 
 
+AUTO_STEPS = "A whole number, or auto: the smallest of 18, 36 and 72 whose own error stays below half the interval."
+DIAGNOSTIC = "The teacher acts at noise levels that training hardly drew, which shows whether a rise or a fall arises there."
 MAIN_NUMBERS = {"steps": "Training steps", "checkpoints": "Checkpoints", "num_noises": "Noises", "learning_rate": "Learning rate"}
 
 
@@ -129,6 +131,9 @@ def advanced(choices: dict[str, list[str]]) -> dict[str, list[list[Cell]]]:
     def tick(name: str, label: str, **options: object) -> Slot:
         return FORM.tick(name, label, **({"value": FORM.default(name)} | options))
 
+    def text(name: str, label: str, **options: object) -> Slot:
+        return FORM.text(name, label, **({"value": FORM.default(name)} | options))
+
     number = FORM.number
     one_by_one = "Off: one after the other, which U-Nets, transformers and other objectives than samples need."
     return {
@@ -159,8 +164,12 @@ def advanced(choices: dict[str, list[str]]) -> dict[str, list[list[Cell]]]:
             ],
         ],
         "Measuring": [
-            [(choice, "solver", "Solver", {}), (number, "solver_steps", "Solver steps", {})],
+            [
+                (choice, "solver", "Solver", {}),
+                (text, "solver_steps", "Solver steps", {"help": AUTO_STEPS}),
+            ],
             [(choice, "descriptor", "Descriptor", {}), (number, "noise_seed", "First noise seed", {})],
+            [(tick, "diagnostic_map", "Also measure with the teacher outside the trained range", {"help": DIAGNOSTIC})],
         ],
         "Machine": [
             [(choice, "device", "Device", {}), (choice, "precision", "Precision", {}), (tick, "compile", "Compile", {"help": "For GPUs."})]

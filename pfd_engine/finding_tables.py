@@ -22,7 +22,8 @@ NOTES = {
     "smallest N) to generalizing (E_gen below 3/4 of E_mem at the largest); its interval is the t interval of the residuals over sizes.",
     "verdicts": "A move is the difference of the mean curve between two checkpoints, paired by student and noise. All intervals and bounds "
     "of a sweep hold together with 95 % confidence, over every pair of checkpoints and every N; a move counts where its interval excludes "
-    "0. A peak or a dip at the last step may go on. Where the error of a constant image was measured, a column says whether a dip or a "
+    "0. A peak or a dip at the last step may go on. A double descent is called one only where the map with the teacher's denoiser outside "
+    "the trained range falls, rises and falls, too. Where the error of a constant image was measured, a column says whether a dip or a "
     "peak is worse.",
     "bands": "The squared error in bands of the principal components of the teacher's samples, leading components at the bottom; the bands "
     "add up to E_gen² exactly.",
@@ -81,21 +82,26 @@ def crossings_table(analysis: ScalingAnalysis) -> Table:
 def verdicts_table(analysis: DynamicsAnalysis, size: str) -> Table:
     """Return the verdict for each N of a size, with the moves behind it and what else is excluded.
 
-    Where the error of a constant image is known, another column says whether dip and peak are worse.
+    Where the error of a constant image is known, another column says whether dip and peak are worse; where the diagnostic map was measured,
+    another one what it has in the place of the rise.
     """
     rows = []
+    checked = analysis.trained_range_checked
     known = analysis.spread is not None
     for row in _records(analysis.verdicts):
         if row["size"] == size:
             moves = [_move(row, name) for name in ("fall", "rise", "second_fall")]
             students = f"{row['seeds']}" + (f" ({row['left_out']} left out)" if row["left_out"] else "")
-            rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *moves, *([_turns(row)] if known else []), students])
+            inside = words.with_interval(row["inside_rise"], row["inside_rise_low"], row["inside_rise_high"])
+            more = ([inside] if checked else []) + ([_turns(row)] if known else [])
+            rows.append([f"{row['num_samples']:,}", str(row["verdict"]), *moves, *more, students])
     headings = [
         "N",
         "Verdict",
         "E_gen falls by",
         "Rises by",
         "Then falls by",
+        *(["Rise with the teacher outside the trained range"] if checked else []),
         *(["Worse than a constant image"] if known else []),
         "Students",
     ]
@@ -119,18 +125,26 @@ def parts_table(analysis: BiasVarianceAnalysis) -> Table:
     return Table(headings + (["One student dominates"] if told else []), rows)
 
 
-def students_table(measurements: pd.DataFrame) -> Table:
-    """Return each size and N of a sweep with its measured students and the mean E_gen at their last step, 95 % over the seeds."""
-    from pfd_engine.analysis import seed_means
+def students_table(measurements: pd.DataFrame, distances: pd.DataFrame | None = None) -> Table:
+    """Return each size and N of a sweep with its measured students and the mean E_gen at their last step, 95 % over the seeds.
 
+    With `distances` (`sweep_queries.sweep_distances`), and where baselines were measured, another column counts the verdicts on them.
+    """
+    from pfd_engine.analysis import seed_means, student_verdicts
+
+    judged = None if distances is None else student_verdicts(measurements, distances)
     means = seed_means(measurements, "E_gen")
     last = means[means["step"] == means.groupby(["size", "num_samples"])["step"].transform("max")]
     rows = []
     for row in last.to_dict("records"):
         known = row["parameters"] == row["parameters"]
         numbers = [f"{row['num_samples']:,}", f"{row['seeds']}", words.with_interval(row["value"], row["ci_low"], row["ci_high"])]
+        if judged is not None and len(judged):
+            alike = judged[(judged["size"] == row["size"]) & (judged["num_samples"] == row["num_samples"])]["verdict"]
+            numbers.append(", ".join(f"{word}: {count}" for word, count in alike.value_counts().items()) or "–")
         rows.append([str(row["size"]), words.parameters(int(row["parameters"]) if known else None), *numbers])
-    return Table(["Size", "Parameters", "N", "Student seeds", "E_gen"], rows)
+    verdicts = ["Verdicts"] if judged is not None and len(judged) else []
+    return Table(["Size", "Parameters", "N", "Student seeds", "E_gen", *verdicts], rows)
 
 
 def shared_line(facts: Mapping[str, Any], *more: str) -> str:

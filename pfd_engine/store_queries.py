@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 OWN_SOURCES = ("workspace", "published")
 OWN = f"source in {OWN_SOURCES}"
 OWN_FIRST = f"{OWN} desc"
+# Rows of the diagnostic map, in which the teacher acts outside the student's trained range, belong to no model and are never mixed with
+# those of students.
+ORDINARY = "outside_range is distinct from 'teacher'"
 OF_RUN = "run_id = ? and source = (select max(source) from runs where run_id = ?)"
 
 

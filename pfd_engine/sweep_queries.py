@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pfd_engine.store import Store
-from pfd_engine.store_queries import OF_RUN, OWN, OWN_FIRST
+from pfd_engine.store_queries import OF_RUN, ORDINARY, OWN, OWN_FIRST
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FINDING_RULE = 3  # which rules wrote a stored sentence; one of other rules is written anew from its rows
+FINDING_RULE = 4  # which rules wrote a stored sentence; one of other rules is written anew from its rows
 MAX_ROWS = 400_000
 MAX_DISTANCES = 20_000
 MAX_RESULTS = 5_000
@@ -57,20 +57,31 @@ def sweep_runs(store: Store, experiment: str, limit: int = 50) -> list[dict[str,
 
 def sweep_measurements(store: Store, run_id: str) -> pd.DataFrame:
     """Return the numbers of a sweep: `student`, `size`, `parameters`, `num_samples`, `student_seed`, `step`, `metric`, `band`, `value`,
-    `stderr`, `ci_low`, `ci_high`. Rows of all students of a size and N together have no `student_seed`."""
+    `stderr`, `ci_low`, `ci_high`, `spread`. Rows of all students of a size and N together have no `student_seed`; those of the diagnostic
+    map are left out."""
     return store.frame(
-        "select student, size, parameters, num_samples, student_seed, step, metric, band, value, stderr, ci_low, ci_high "
-        f"from measurements where {OF_RUN} order by parameters, size, num_samples, student_seed, step, metric, band limit ?",
+        "select student, size, parameters, num_samples, student_seed, step, metric, band, value, stderr, ci_low, ci_high, spread "
+        f"from measurements where {OF_RUN} and {ORDINARY} order by parameters, size, num_samples, student_seed, step, metric, band limit ?",
         [run_id, run_id, MAX_ROWS],
     )
 
 
 def sweep_distances(store: Store, run_id: str) -> pd.DataFrame:
-    """Return the squared per-noise distances of a sweep's students, a row a student, step and metric, `squared` by noise seed `(M,)`."""
+    """Return the squared per-noise distances of a sweep's students, a row a student, step and metric, `squared` by noise seed `(M,)`;
+    those of the diagnostic map are left out."""
+    return _distances(store, run_id, ORDINARY)
+
+
+def diagnostic_distances(store: Store, run_id: str) -> pd.DataFrame:
+    """Return the same of the diagnostic map, whose metric is E_gen: the student inside its trained range, the teacher outside."""
+    return _distances(store, run_id, "outside_range = 'teacher'")
+
+
+def _distances(store: Store, run_id: str, which: str) -> pd.DataFrame:
     return store.frame(
         "select student, student_seed, size, num_samples, step, metric, "
         'flatten(list("values" order by seeds_start)) as squared '
-        f"from noise_distances where {OF_RUN} and student is not null "
+        f"from noise_distances where {OF_RUN} and student is not null and {which} "
         "group by student, student_seed, size, num_samples, step, metric "
         "order by size, num_samples, student_seed, step, metric limit ?",
         [run_id, run_id, MAX_DISTANCES],
@@ -103,7 +114,7 @@ def trade_off_rows(store: Store, run_ids: Sequence[str] | None = None) -> pd.Dat
     return store.frame(
         "with newest as (select run_id, max(source) as source, arg_max(created, source) as created from runs group by run_id), "
         "errors as (select m.*, created from measurements m join newest using (run_id, source) where metric in ('PFD', 'E_gen') "
-        "and band is null and (metric = 'PFD' or student_seed is not null) "
+        f"and band is null and (metric = 'PFD' or student_seed is not null) and {ORDINARY} "
         "and (?::varchar[] is null or list_contains(?::varchar[], run_id)) "
         "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1 "
         f"order by m.{OWN_FIRST}, created desc, run_id, student, student_steps limit ?) "

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pfd_engine.denoisers import Denoiser, Sigma
 from pfd_engine.flow_maps import SolverMap
 from pfd_engine.solvers import Solver
 
@@ -45,6 +46,21 @@ class Together:
         if not waiting:
             del self._kept[key]
         return images[index]
+
+
+class Repeated:
+    """One denoiser for K students: takes `(K B, *shape)` as theirs does, B samples at a time, so that it needs no more memory than alone.
+
+    `shape`, `device`, `sigma_min` and `sigma_max` are its own. sigma is one number.
+    """
+
+    def __init__(self, denoiser: Denoiser, count: int) -> None:
+        self.denoiser, self.count = denoiser, count
+        self.shape, self.device = getattr(denoiser, "shape", None), getattr(denoiser, "device", "cpu")
+        self.sigma_min, self.sigma_max = getattr(denoiser, "sigma_min", None), getattr(denoiser, "sigma_max", None)
+
+    def __call__(self, x: Tensor, sigma: Sigma, condition: Any = None) -> Tensor:
+        return torch.cat([self.denoiser(part, sigma, condition) for part in x.unflatten(0, (self.count, -1))])
 
 
 class Part:

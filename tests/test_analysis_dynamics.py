@@ -10,7 +10,7 @@ from scipy import stats
 
 from pfd_engine import words
 from pfd_engine.analysis import analyze_dynamics, dynamics_sentence, judge
-from pfd_engine.analysis.dynamics import BETTER, DOUBLE_DESCENT, FALLS, HUMP, OVERFITTING, RISES, UNDETERMINED, WORSE
+from pfd_engine.analysis.dynamics import BETTER, DOUBLE_DESCENT, FALLS, HUMP, OVERFITTING, RISES, TURNS, UNDETERMINED, WORSE
 from pfd_engine.analysis.moves import comparisons
 from tests.sweep_samples import dynamics_sweep, trained_students
 
@@ -142,14 +142,15 @@ def test_a_student_that_misses_a_checkpoint_is_left_out_and_counted():
     assert pd.isna(rows.loc[256, "dip_step"])
 
 
-def said_of(curves, spread=None, scatter=0.03, **options):
-    """The sentences, in a list, and the verdicts by N of a made sweep."""
+def said_of(curves, spread=None, scatter=0.03, inside=None, **options):
+    """The sentences, in a list, and the verdicts by N of a made sweep; `inside` are the curves of its diagnostic map."""
     measurements, distances = dynamics_sweep(np.random.default_rng(5), curves, STEPS, scatter=scatter, **options)
     as_stored = distances.astype({"num_samples": float, "student_seed": float, "step": float})
-    analysis = analyze_dynamics(measurements, as_stored, spread)
+    diagnostic = None if inside is None else dynamics_sweep(np.random.default_rng(6), inside, STEPS, scatter=scatter, **options)[1]
+    analysis = analyze_dynamics(measurements, as_stored, spread, diagnostic)
     sentence = dynamics_sentence(analysis)
     assert "nan" not in sentence
-    assert "-0" not in sentence
+    assert "-0." not in sentence
     return sentence.removesuffix(".").split(". "), analysis.verdicts.set_index("num_samples")
 
 
@@ -161,10 +162,10 @@ def test_each_turn_is_said_in_sentences_with_one_interval_each():
         f"{rise} from step {rows.loc[16, 'dip_step']:,} to step {rows.loc[16, 'peak_step']:,}"
     )
     assert said[1].startswith(f"After step {rows.loc[16, 'dip_step']:,}, a fall above 0.")
-    assert said[2] == "One trained on 64 images shows a double descent: its E_gen falls, rises and falls again"
+    assert said[2] == "One trained on 64 images gets better, worse and better: its E_gen falls, rises and falls again"
     assert said[3].startswith(f"The rise, from step {rows.loc[64, 'dip_step']:,} to step {rows.loc[64, 'peak_step']:,}, is ")
     assert said[4:] == [
-        "This was not checked against the noise levels that training drew",
+        "This was not checked against the noise levels that training drew, so it is not called a double descent",
         "Whether its dip is better than a constant image was not measured",
     ]
     assert all(part.count("[") <= 1 for part in said)
@@ -211,20 +212,65 @@ def test_turns_that_are_worse_than_a_constant_image_are_said_to_be():
     assert rows.loc[64, ["dip_level", "peak_level"]].tolist() == [BETTER, WORSE]
 
 
-def test_the_spread_is_read_from_the_measurements_and_the_diagnostic_map_left_out():
+def test_the_spread_is_read_from_the_measurements():
+    measurements, distances = dynamics_sweep(np.random.default_rng(5), {64: BUMP}, STEPS, scatter=0.03)
+    assert analyze_dynamics(measurements, distances).spread is None
+    assert analyze_dynamics(measurements.assign(spread=4.25), distances).spread == 4.25
+
+
+def test_a_double_descent_is_one_only_where_the_trained_range_shows_it_too():
+    said, rows = said_of({64: BUMP}, spread=1.2, inside={64: BUMP - 0.4})
+    assert rows.loc[64, "verdict"] == DOUBLE_DESCENT
+    inside = words.with_interval(*rows.loc[64, ["inside_rise", "inside_rise_low", "inside_rise_high"]])
+    assert said[0].endswith("shows a double descent: its E_gen falls, rises and falls again")
+    assert said[2] == f"With the teacher's denoiser outside the trained range the rise is there, too: {inside}"
+    assert rows.loc[64, "inside_rise"] == pytest.approx(rows.loc[64, "rise"], abs=0.1)
+
+    said, rows = said_of({64: BUMP}, spread=1.2, inside={64: FALLING - 0.5})
+    assert rows.loc[64, "verdict"] == TURNS
+    assert rows.loc[64, "dip_step"] < rows.loc[64, "peak_step"] < rows.loc[64, "second_dip_step"]
+    inside = words.with_interval(*rows.loc[64, ["inside_rise", "inside_rise_low", "inside_rise_high"]])
+    assert said[2:4] == [
+        f"With the teacher's denoiser outside the trained range the rise turns into a fall: {inside}",
+        "So it is not called a double descent",
+    ]
+    said, rows = said_of({64: BUMP}, spread=1.2, inside={64: np.maximum(FALLING, FALLING[4])})
+    assert rows.loc[64, "verdict"] == TURNS
+    assert "outside the trained range the rise vanishes: " in said[2]
+    assert rows.loc[64, "inside_rise_low"] < 0 < rows.loc[64, "inside_rise_high"] < rows.loc[64, "rise"]
+
+    rising = np.where(X < 0.3, 3 - 4 * X, 1.8 + 2 * (X - 0.3))
+    said, rows = said_of({64: BUMP}, spread=1.2, inside={64: rising})
+    assert rows.loc[64, "verdict"] == TURNS
+    assert "outside the trained range the second fall turns into a rise: " in said[2]
+
+
+def test_rises_and_falls_of_other_curves_are_said_to_be_inside_the_trained_range_or_not():
+    curves = {16: TURNING, 64: FALLING, 256: FALLING, 1024: RISING_FIRST}
+    said, rows = said_of(curves, inside={16: FALLING, 64: FALLING, 256: FALLING, 1024: RISING_FIRST})
+    assert rows["verdict"].tolist() == [OVERFITTING, FALLS, FALLS, HUMP]
+    found = [sentence for sentence in said if sentence.startswith("With the teacher's denoiser outside the trained range")]
+    assert "the rise turns into a fall: " in found[0]
+    assert found[1].endswith("each fall is there, too")
+    assert "the rise is there, too: " in found[2]
+    said, rows = said_of({64: FALLING, 256: FALLING}, inside={64: np.ones(20), 256: FALLING})
+    assert said[1] == "With the teacher's denoiser outside the trained range the fall is not clear for 64 images"
+
+
+def test_a_diagnostic_map_that_misses_a_step_checks_nothing_and_changes_no_number_of_the_students():
     measurements, distances = dynamics_sweep(np.random.default_rng(5), {64: BUMP}, STEPS, scatter=0.03)
     own = analyze_dynamics(measurements, distances)
-    assert own.spread is None
-    measured = pd.concat(
-        [measurements.assign(spread=4.25, outside_range="student"), measurements.assign(outside_range="teacher", value=9.0)]
-    )
-    stored = pd.concat([distances.assign(outside_range="student"), distances.assign(outside_range="teacher", squared=[np.ones(64)] * 160)])
-    found = analyze_dynamics(measured, stored)
-    assert found.spread == 4.25
-    assert found.trained_range_checked
-    pd.testing.assert_frame_equal(found.curves, own.curves)
-    assert "not checked against" in dynamics_sentence(own)
-    assert "look there before building on this" in dynamics_sentence(found)
+    short = distances[distances["step"] != STEPS[7]]
+    for diagnostic in (short, distances.iloc[:0], distances.assign(num_samples=128)):
+        found = analyze_dynamics(measurements, distances, diagnostic=diagnostic)
+        pd.testing.assert_frame_equal(found.verdicts, own.verdicts)
+        assert found.verdicts["verdict"].tolist() == [TURNS]
+        assert "not checked against the noise levels" in dynamics_sentence(found)
+    assert not own.trained_range_checked
+    whole = analyze_dynamics(measurements, distances, diagnostic=distances)
+    assert whole.trained_range_checked
+    pd.testing.assert_frame_equal(whole.curves, own.curves)
+    pd.testing.assert_frame_equal(whole.contrasts, own.contrasts)
 
 
 def test_few_students_make_no_verdict_and_say_so():

@@ -62,9 +62,9 @@ def test_every_setting_goes_into_the_link_and_out_of_the_form_again():
         {
             "experiment": "training-dynamics", "name": "made", "teacher": bundled_references().teacher, "sizes": ["mlp-32"],
             "num_samples": [8, 9], "seeds": [3, 5], "objective": "denoiser", "sets": "disjoint", "steps": 77, "checkpoints": 4,
-            "first_checkpoint": 7, "group_size": 2, "together": False, "keep_students": False, "device": "cpu",
+            "first_checkpoint": 7, "group_size": 2, "together": False, "keep_students": False, "device": "cpu", "diagnostic_map": True,
             "training": {
-                "batch_size": 16, "learning_rate": 0.01, "warmup_steps": 3, "schedule": "cosine", "ema": "power", "ema_decay": 0.9,
+                "batch_size": 64, "learning_rate": 0.01, "warmup_steps": 3, "schedule": "cosine", "ema": "power", "ema_decay": 0.9,
                 "ema_width": 0.1, "p_mean": -1.0, "p_std": 1.1, "sigma_data": 0.4, "clip_norm": 2.0, "dropout": 0.1, "flips": True,
             },
             "evaluation": {"num_noises": 64, "seed": 5, "solver": "euler", "steps": 9, "descriptor": "dinov2"},
@@ -87,6 +87,15 @@ BAD = {
     "a U-Net in a group": ({"sweep_sizes": ["unet-24"]}, "size unet-24 is trained one by one"),
     "no such folder": ({"teacher": "./nowhere"}, "there is no folder ./nowhere"),
     "one seed for a variance": ({"sweep_experiment": "bias-variance", "sweep_seeds": "0"}, "need at least 2 seeds"),
+    "solver steps in words": (
+        {"sweep_solver_steps": "many"},
+        "steps in [evaluation] is 'many': give a whole number from 1 to 4,096, or auto",
+    ),
+    "no solver step": ({"sweep_solver_steps": "0"}, "steps in [evaluation] is 0: give a whole number"),
+    "a diagnostic map without a range": (
+        {"sweep_diagnostic_map": "true", "sweep_steps": "1"},
+        "the diagnostic map needs a trained range: by its first measured step, 1,",
+    ),
     "noises outside their range": ({"sweep_noise_seed": "16777215"}, "leave the evaluation range"),
 }
 
@@ -99,6 +108,18 @@ def test_what_is_wrong_is_said_in_the_words_of_the_command_line(home, name):  # 
     assert any(sentence in unescape(alert) for alert in alerts_of(app)), alerts_of(app)
     app.button(key="launch").click().run()
     assert list_runs(home) == []
+
+
+def test_solver_steps_can_be_left_to_the_sweep(home, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("pfd_engine.worker.ensure_worker", lambda workspace: None)
+    app = visit("Sweep", **asked(sweep_solver_steps="auto"))
+    assert_drawn(app)
+    assert alerts_of(app) == []
+    assert any('steps = "auto"' in code.value for code in app.code)
+    app.button(key="launch").click().run()
+    (run,) = list_runs(home)
+    assert run.config.evaluation.steps == "auto"
+    assert_drawn(visit("Result", run=run.id))
 
 
 def test_a_size_that_a_link_makes_up_is_told():

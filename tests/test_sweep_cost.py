@@ -32,7 +32,9 @@ def test_counts_are_exact() -> None:
     assert cost.parameters == {"mlp-32": 11_776, "mlp-64": 35_776}
     assert cost.training_steps == 12_000
     assert cost.training_set_calls == 3 * 64 * 35
-    assert cost.measuring_calls == (1024 + 2048) * 35
+    assert cost.measuring_calls == (1024 + 2048) * 35 + 256 * (71 + 143)  # those with 36 and 72 steps find the solver error
+    auto = {"evaluation": {"steps": "auto"}}
+    assert estimate(config(**auto), SHAPE, TEACHER, 2) == cost
     assert estimate(config(sets="disjoint"), SHAPE, TEACHER, 2).training_set_calls == 3 * (16 + 64) * 35
 
 
@@ -48,6 +50,7 @@ def test_a_step_of_students_that_train_together_takes_about_what_was_measured(wi
     [
         {"steps": 2000}, {"sizes": ["mlp-32", "mlp-64", "mlp-96"]}, {"num_samples": [16, 64, 256]}, {"seeds": [0, 1, 2, 3]},
         {"together": False}, {"checkpoints": 10}, {"evaluation": {"num_noises": 8192}}, {"training": {"batch_size": 512}},
+        {"diagnostic_map": True}, {"evaluation": {"steps": 36}},
     ],
 )  # fmt: skip
 def test_more_of_anything_takes_longer(change: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from pfd_engine.cli import main
 from pfd_engine.distill.ladders import find_rung
 from pfd_engine.errors import InputError
 from pfd_engine.experiments.spec import SweepConfig
-from pfd_engine.experiments.spec_files import bundled_specs, load_spec, name_of, question_of, spec_text
+from pfd_engine.experiments.spec_files import bundled_specs, load_spec, name_of, parse_toml, question_of, spec_text
 from pfd_engine.noise_ranges import TRAINING_SEEDS
 from pfd_engine.runs import list_runs, parse_config
 from pfd_engine.workspace import REPOSITORY, Workspace
@@ -81,6 +81,13 @@ BAD: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "noises of training sets": ({"evaluation": {"seed": 2**24 - 5}}, "evaluation", "leave the evaluation range"),
     "a descriptor that needs a file": ({"evaluation": {"descriptor": "sscd"}}, "evaluation", "descriptor is sscd, which needs a file"),
     "an unknown solver": ({"evaluation": {"solver": "rk45"}}, "evaluation", "solver is 'rk45': choose one of heun"),
+    "no solver step": ({"evaluation": {"steps": 0}}, "evaluation.steps", "steps in [evaluation] is 0: give a whole number from 1 to 4,096"),
+    "solver steps in words": ({"evaluation": {"steps": "many"}}, "evaluation.steps", "is 'many': give a whole number"),
+    "solver steps as text": ({"evaluation": {"steps": "9"}}, "evaluation.steps", "from 1 to 4,096, or auto"),
+    "solver steps as a switch": ({"evaluation": {"steps": True}}, "evaluation.steps", "steps in [evaluation] is True"),
+    "solver steps as a fraction": ({"evaluation": {"steps": 9.5}}, "evaluation.steps", "steps in [evaluation] is 9.5"),
+    "a list of solver steps": ({"evaluation": {"steps": [18]}}, "evaluation.steps", "steps in [evaluation] is [18]"),
+    "the diagnostic map in words": ({"diagnostic_map": "yes"}, "diagnostic_map", "diagnostic map is 'yes': give true or false"),
     "an unknown device": ({"device": "tpu"}, "device", "device is 'tpu'"),
     "another kind of run": ({"kind": "evaluate"}, "kind", "kind is 'evaluate': give 'sweep'"),
 }  # fmt: skip
@@ -231,3 +238,19 @@ def test_specs_need_no_torch() -> None:
     )
     output = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert output.strip() == "False"
+
+
+def test_solver_steps_that_are_chosen_later_go_through_files_and_18_is_the_default() -> None:
+    assert config().evaluation.steps == config().evaluation.first_steps == 18
+    made = config(evaluation={"steps": "auto"}, diagnostic_map=True)
+    assert made.evaluation.first_steps == 18
+    text = spec_text(made)
+    assert 'steps = "auto"' in text
+    assert "diagnostic_map = true" in text
+    assert SweepConfig.parse(parse_toml(text, "spec")) == made
+    assert made.with_solver_steps(36) == config(evaluation={"steps": 36}, diagnostic_map=True)
+    assert parse_config(made.model_dump(mode="json")) == made
+
+
+def test_the_experiment_whose_students_hardly_see_low_noise_levels_measures_the_diagnostic_map() -> None:
+    assert [name for name in bundled_specs() if load_spec(name).diagnostic_map] == ["training-dynamics"]

@@ -158,9 +158,9 @@ def _label(sweep: Sweep) -> str:
 def students(sweep: Sweep) -> None:
     """Draw the table of a sweep's students, by size and N."""
     from pages.common.data import the_store
-    from pfd_engine.sweep_queries import sweep_measurements
+    from pfd_engine.sweep_queries import sweep_distances, sweep_measurements
 
-    table = students_table(sweep_measurements(the_store(), sweep.run_id))
+    table = students_table(sweep_measurements(the_store(), sweep.run_id), sweep_distances(the_store(), sweep.run_id))
     if not table.rows:
         return
     st.header("Its students")

@@ -36,6 +36,7 @@ def _fields() -> dict[str, Any]:
     for names, options in ((TRAINING, TrainingOptions), (EVALUATION, EvaluationOptions)):
         for name, flat in names.items():
             fields[flat] = (_plain(options.model_fields[name].annotation), options.model_fields[name].default)
+    fields["solver_steps"] = (str, str(fields["solver_steps"][1]))
     return fields | {
         "kind": (Literal["sweep"], "sweep"), "experiment": (str, "scaling"), "name": (str, "my-sweep"), "teacher": (str, ...),
         "sizes": (list[str], []), "num_samples": (str, ""), "seeds": (str, "0, 1, 2"),
@@ -61,6 +62,8 @@ def sweep_of(values: Mapping[str, Any]) -> SweepConfig:
     nested |= {name: whole_numbers(str(values[name]), name) for name in LISTS if name in values}
     for group, names in (("training", TRAINING), ("evaluation", EVALUATION)):
         nested[group] = {name: values[flat] for name, flat in names.items() if flat in values}
+    if (steps := str(nested["evaluation"].get("steps", ""))).isdecimal():
+        nested["evaluation"]["steps"] = int(steps[:24])
     try:
         return SweepConfig.parse(nested)
     except InputError as error:
@@ -90,6 +93,8 @@ def flat_values(values: Mapping[str, Any]) -> dict[str, Any]:
         flat |= {names[name]: value for name, value in given.items() if name in names} if isinstance(given, Mapping) else {}
     for name in LISTS:
         flat[name] = ", ".join(map(str, values.get(name) or ()))
+    if "solver_steps" in flat:
+        flat["solver_steps"] = str(flat["solver_steps"])
     return flat | {"sizes": list(values.get("sizes") or ())}
 
 

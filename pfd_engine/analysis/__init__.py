@@ -12,6 +12,7 @@ from pfd_engine.analysis.sentences import (
     scaling_sentence,
     trade_off_sentence,
 )
+from pfd_engine.analysis.student_verdicts import student_verdicts
 from pfd_engine.analysis.students import seed_means
 from pfd_engine.analysis.trade_offs import pareto_front
 from pfd_engine.analysis.verdicts import Comparison, Verdict, judge_student, squared_deviations
@@ -40,5 +41,6 @@ __all__ = [
     "scaling_sentence",
     "seed_means",
     "squared_deviations",
+    "student_verdicts",
     "trade_off_sentence",
 ]

@@ -15,8 +15,17 @@ from pfd_engine.analysis.moves import NO_MOVE, Move, Moves, comparisons, mean_er
 from pfd_engine.analysis.quantiles import TAIL, Array
 from pfd_engine.analysis.students import BOTH, NOISES, parameters_by_size, usable
 
-Verdict = Literal["double descent", "early learning, then overfitting", "rises, then falls", "only falls", "only rises", "undetermined"]
+Verdict = Literal[
+    "double descent",
+    "falls, rises, falls",
+    "early learning, then overfitting",
+    "rises, then falls",
+    "only falls",
+    "only rises",
+    "undetermined",
+]
 DOUBLE_DESCENT: Final = "double descent"
+TURNS: Final = "falls, rises, falls"
 OVERFITTING: Final = "early learning, then overfitting"
 HUMP: Final = "rises, then falls"
 FALLS: Final = "only falls"
@@ -37,6 +46,8 @@ MOVE_STEPS = [f"{move}_{end}" for move in MOVES for end in ("from", "to")]
 BOUNDS = ["no_rise_above", "no_fall_above", "no_second_fall_above"]
 VERDICTS = ["size", "parameters", "num_samples", "seeds", "left_out", "verdict", "last_step", *STEPS, *LEVELS]
 VERDICTS += [f"{move}{part}" for move in MOVES for part in ("", "_low", "_high", "_from", "_to")] + BOUNDS
+INSIDE = [f"inside_{move}{part}" for move in MOVES for part in ("", "_low", "_high")]
+VERDICTS += INSIDE
 
 
 @dataclass(frozen=True)
@@ -49,10 +60,14 @@ class DynamicsAnalysis:
     - `verdicts`: see `judge`. Falls and rises are positive numbers: differences of `curves` between the steps that are named beside them.
       `no_..._above` are bounds above which a rise, a fall, or a fall after the dip are excluded; `dip_level` and `peak_level` say whether
       E_gen is there `worse` or `better` than a constant image (None where its error is not known). `left_out` students miss a checkpoint.
+      `inside_..` are the same moves, between the same steps, of the diagnostic map: the student inside the noise levels that training drew,
+      the teacher outside (NaN where it was not measured). `double descent` is a verdict only where all three of these are clear, too; else
+      it is `falls, rises, falls`.
     - `spread`: the error of the constant image, None where it is not known.
-    - `trained_range_checked`: whether the sweep also measured the students inside their trained noise levels alone.
+    - `trained_range_checked`: whether the sweep also measured the diagnostic map.
 
-    All intervals and bounds of `contrasts` and `verdicts` hold together, over all steps, sizes and N, with 95 % confidence (`moves.py`).
+    All intervals and bounds of `contrasts` and `verdicts` hold together, over all steps, sizes and N, with 95 % confidence (`moves.py`);
+    those of the diagnostic map hold together among themselves.
     """
 
     curves: pd.DataFrame
@@ -84,18 +99,20 @@ class Judgement:
         return None, None, None
 
 
-def analyze_dynamics(measurements: pd.DataFrame, distances: pd.DataFrame, spread: float | None = None) -> DynamicsAnalysis:
+def analyze_dynamics(
+    measurements: pd.DataFrame, distances: pd.DataFrame, spread: float | None = None, diagnostic: pd.DataFrame | None = None
+) -> DynamicsAnalysis:
     """Analyze one training-dynamics sweep: `distances` holds E_gen's squared per-noise distances at every measured step.
 
     `spread` is the error of the constant image, the spread of the teacher's end points; where it is None, it is taken from the column of
-    that name in the measurements, if there is one. Rows of the diagnostic map (`outside_range`) are not analyzed. A student that misses a
-    checkpoint which most students of its size and N have is left out (and counted). Raises ValueError where the students do not share their
-    noises.
+    that name in the measurements, if there is one. `diagnostic` holds the distances of the diagnostic map, where it was measured. A student
+    that misses a checkpoint which most students of its size and N have is left out (and counted). Raises ValueError where the students do
+    not share their noises.
     """
     spread = _spread(measurements) if spread is None else spread
-    checked = any("outside_range" in frame and (frame["outside_range"] == "teacher").any() for frame in (measurements, distances))
-    rows = usable(_own_map(distances))
+    rows = usable(distances)
     rows = rows[rows["metric"] == "E_gen"]
+    inside = {} if diagnostic is None or diagnostic.empty else dict(list(usable(diagnostic).groupby(["size", "num_samples"])))
     parameters = parameters_by_size(measurements)
     groups = sorted(rows.groupby(["size", "num_samples"]), key=lambda item: (parameters.get(str(item[0][0]), np.inf), *item[0]))
     complete = [((size, parameters.get(str(size), np.nan), n), *_complete(group)) for (size, n), group in groups]
@@ -112,18 +129,21 @@ def analyze_dynamics(measurements: pd.DataFrame, distances: pd.DataFrame, spread
             found = moves(squared, family)
             contrasts += [(*identity, *contrast) for contrast in _consecutive(steps, found)]
             row |= _row(_judge(found), found, steps, spread)
+            row |= _inside(row, inside.get((identity[0], identity[2])), steps, family)
         verdicts.append(row)
     frame = pd.DataFrame(verdicts, columns=VERDICTS)
     whole = ["last_step", *STEPS, *MOVE_STEPS]
     frame = frame.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(LEVELS, object))
     frame[LEVELS] = frame[LEVELS].where(frame[LEVELS].notna(), None)
-    return DynamicsAnalysis(pd.DataFrame(curves, columns=CURVES), pd.DataFrame(contrasts, columns=CONTRASTS), frame, spread, checked)
+    return DynamicsAnalysis(pd.DataFrame(curves, columns=CURVES), pd.DataFrame(contrasts, columns=CONTRASTS), frame, spread, bool(inside))
 
 
 def judge(squared: Array, family: int | None = None) -> Judgement:
     """Return the verdict on one curve, from squared distances `(students, steps, M)` on shared noises.
 
     A move is clear where its interval excludes 0; `family` intervals hold together (this curve's own where it is None).
+
+    This is the shape of the curve alone: of a sweep, the trained range decides, too (`DynamicsAnalysis`).
 
     - `double descent`: a clear fall into a dip, a clear rise from it to a peak, and a clear second fall from there.
     - `early learning, then overfitting`: a clear fall, then a clear rise, and after the dip no fall that could undo the rise.
@@ -180,17 +200,30 @@ def _row(judgement: Judgement, found: Moves, steps: Array, spread: float | None)
     return row | {name: getattr(judgement, name) for name in BOUNDS}
 
 
+def _inside(row: dict[str, object], rows: pd.DataFrame | None, steps: Array, family: int) -> dict[str, object]:
+    """Return the moves of a verdict in the diagnostic map, between the same steps, and the verdict that they leave."""
+    measured, squared = _complete(rows)[:2] if rows is not None else (steps[:0], np.empty((0, 0, 0)))
+    places = {int(step): index for index, step in enumerate(measured)}
+    values: dict[str, object] = {}
+    clear = len(squared) > 1 and all(int(step) in places for step in steps)
+    if clear:
+        found = moves(squared[:, [places[int(step)] for step in steps]], family)
+        index = {int(step): i for i, step in enumerate(steps)}
+        for name in MOVES:
+            start, end = row[f"{name}_from"], row[f"{name}_to"]
+            if isinstance(start, int) and isinstance(end, int):
+                move = (found.rise if name == "rise" else found.fall)(index[start], index[end])
+                values |= {f"inside_{name}": move.value, f"inside_{name}_low": move.ci_low, f"inside_{name}_high": move.ci_high}
+                clear = clear and move.clear
+    return values | ({"verdict": TURNS} if row["verdict"] == DOUBLE_DESCENT and not clear else {})
+
+
 def _spread(measurements: pd.DataFrame) -> float | None:
     """Return the teacher's spread that the rows of E_gen state: one number, as all students share the teacher's end points."""
     if "spread" not in measurements or measurements.empty:
         return None
-    known = _own_map(measurements).query("metric == 'E_gen'")["spread"].dropna()
+    known = measurements.query("metric == 'E_gen'")["spread"].dropna()
     return float(known.iloc[0]) if len(known) else None
-
-
-def _own_map(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the students' own maps, without those of the diagnostic map."""
-    return frame[frame["outside_range"] != "teacher"] if "outside_range" in frame else frame
 
 
 def _complete(group: pd.DataFrame) -> tuple[Array, Array, int]:

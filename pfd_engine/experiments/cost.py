@@ -10,6 +10,7 @@ import psutil
 
 from pfd_engine.checkpoint_files import no_teacher
 from pfd_engine.checkpoint_info import CheckpointInfo, inspect
+from pfd_engine.config import SIGMA_HIGH, SIGMA_LOW
 from pfd_engine.cost import STARTUP_SECONDS, Model
 from pfd_engine.distill.checks import check_samples
 from pfd_engine.distill.cost import TRAINING_FLOPS, flops_per_call, step_seconds
@@ -18,7 +19,9 @@ from pfd_engine.distill.objectives import OBJECTIVES
 from pfd_engine.errors import InputError
 from pfd_engine.executors.local import available_processes
 from pfd_engine.experiments.spec import Group, SweepConfig
-from pfd_engine.solvers import SOLVERS
+from pfd_engine.experiments.sweep_range import check_diagnostic_map, trained_range_of_sweep
+from pfd_engine.solver_error import finer_steps, subset_size
+from pfd_engine.solvers import SOLVERS, sigma_grid
 
 DRAWING_SOLVER, DRAWING_STEPS = "heun", 18  # what `tasks.Setting` draws training sets with
 LOSS_SAMPLES, BASIS_SAMPLES = 1024, 2048  # what `measure.Ruler` measures losses and principal components on
@@ -57,7 +60,7 @@ class SweepCost:
 def estimate(config: SweepConfig, shape: Sequence[int], teacher: Model, processes: int) -> SweepCost:
     """Return what `config` costs for samples of `shape`; raises InputError where a size does not fit them.
 
-    `config.device` auto counts as a CPU: the estimate is then rather high than low.
+    `config.device` auto counts as a CPU: the estimate is then rather high than low. Solver steps "auto" count as the smallest rung.
     """
     for size in config.sizes:
         find_rung(size).check_shape(shape)
@@ -66,8 +69,8 @@ def estimate(config: SweepConfig, shape: Sequence[int], teacher: Model, processe
     used = 1 if kind == "cuda" else max(1, min(processes, len(groups)))
     costs = [_group_seconds(config, group, shape, teacher, kind) for group in groups]
     drawn = sum(map(len, config.drawn())) * SOLVERS[DRAWING_SOLVER].network_calls(DRAWING_STEPS)
-    held_out = BASIS_SAMPLES * SOLVERS[config.evaluation.solver].network_calls(config.evaluation.steps)
-    measured = held_out + config.evaluation.num_noises * SOLVERS[config.evaluation.solver].network_calls(config.evaluation.steps)
+    once, again = _calls(config)
+    measured = BASIS_SAMPLES * SOLVERS[config.evaluation.solver].network_calls(config.evaluation.first_steps) + once + again
     largest = max(_group_bytes(config, group, shape) for group in groups)
     return SweepCost(
         students=config.num_students,
@@ -107,6 +110,7 @@ def of_teacher(config: SweepConfig, teacher: CheckpointInfo, *, has_gpu: bool) -
     found = estimate(config, shape, model, available_processes())
     for num_samples in config.num_samples:
         check_samples(num_samples, shape)
+    check_diagnostic_map(config)
     if config.device == "cpu" or (config.device == "auto" and not has_gpu):
         check_memory(config, shape, model, available_processes(), psutil.virtual_memory().available, "cpu")
     return found
@@ -139,12 +143,29 @@ def _group_seconds(config: SweepConfig, group: Group, shape: Sequence[int], teac
     flops, rate = flops_per_call(find_rung(group.students[0].size), shape), TRAINING_FLOPS[kind]
     preset, evaluation = OBJECTIVES[config.objective], config.evaluation
     step = step_seconds(preset, flops, teacher.flops_per_call, config.training.batch_size, kind, together=config.together)
-    calls = evaluation.num_noises * SOLVERS[evaluation.solver].network_calls(evaluation.steps)
+    once, again = _calls(config)
     values = sum(student.num_samples for student in group.students) * math.prod(shape)
     times = len(config.measured_steps())
-    students = times * len(group.students) * (calls + 2 * LOSS_SAMPLES) * flops
-    nearest, empirical = times * 2 * evaluation.num_noises * values, 4 * calls * values
-    return len(group.students) * config.steps * step, (students + nearest + empirical) / rate
+    calls = times * once + again
+    students = len(group.students) * (calls + times * 2 * LOSS_SAMPLES) * flops
+    nearest, empirical = times * 2 * evaluation.num_noises * values, 4 * (once + again) * values
+    share = _teachers_share(config)
+    diagnostic = len(group.students) * calls * ((1 - share) * flops + share * teacher.flops_per_call) if config.diagnostic_map else 0.0
+    return len(group.students) * config.steps * step, (students + nearest + empirical + diagnostic) / rate
+
+
+def _calls(config: SweepConfig) -> tuple[int, int]:
+    """Return the network calls of one map over all noises, and those that find its solver error at the last step."""
+    evaluation = config.evaluation
+    calls, steps = SOLVERS[evaluation.solver].network_calls, evaluation.first_steps
+    return evaluation.num_noises * calls(steps), subset_size(evaluation.num_noises) * sum(map(calls, finer_steps(steps)))
+
+
+def _teachers_share(config: SweepConfig) -> float:
+    """Return the share of the solver's noise levels that lie outside the trained range, where the diagnostic map asks the teacher."""
+    trained = trained_range_of_sweep(config)
+    levels = sigma_grid(config.evaluation.first_steps, SIGMA_LOW, SIGMA_HIGH)[:-1]
+    return sum(trained is None or not trained[0] <= level <= trained[1] for level in levels) / len(levels)
 
 
 def _group_bytes(config: SweepConfig, group: Group, shape: Sequence[int]) -> int:

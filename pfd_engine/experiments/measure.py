@@ -21,8 +21,10 @@ from pfd_engine.flow_maps import FlowMap, SolverMap
 from pfd_engine.measurement import BlockMeasurement, Pairs, Remembered, Tally, measure
 from pfd_engine.memorization import count_memorized, distinct_samples
 from pfd_engine.noise_ranges import HELD_OUT_SEEDS
+from pfd_engine.outside_range import InsideRange
 from pfd_engine.solver_error import SolverError
-from pfd_engine.together import Together
+from pfd_engine.together import Repeated, Together
+from pfd_engine.trained_range import Range
 from pfd_engine.training_sets import draw_samples
 
 LOSS_SAMPLES = 1024
@@ -30,19 +32,22 @@ BASIS_SAMPLES = 2048
 LOSS_SEED = HELD_OUT_SEEDS.stop - 1
 SHOWN = 8
 
-
 METRICS = ("E_gen", "E_mem", "E_emp")
+DIAGNOSTIC = "diagnostic E_gen"
 
 
 @dataclass
 class Measured:
-    """One student at one step: tallies of E_gen, E_mem and E_emp, how many images were memorized (None: N = 1), losses, end points.
+    """One student at one step: tallies of E_gen, E_mem and E_emp, how many images were memorized (None: fewer than two distinct training
+    samples), losses, end points.
 
-    `errors` are the solver errors of the three, found at the last step only. A student whose numbers are not all finite is not `sound`, and
-    has no tallies that are worth a look.
+    `diagnostic` is the E_gen of the diagnostic map, which has no blocks where it was not asked for. `errors` are the solver errors of all
+    of these, found at the last step only. A student whose numbers are not all finite is not `sound`, and has no tallies that are worth a
+    look.
     """
 
     tallies: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in METRICS})
+    diagnostic: Tally = field(default_factory=Tally)
     errors: dict[str, SolverError] = field(default_factory=dict)
     sound: bool = True
     memorized: int | None = 0
@@ -57,14 +62,24 @@ class Ruler:
     """Measures students of one teacher over the noises `[seed, seed + num_noises)`, with everything shared computed once.
 
     `sets` are the students' training sets in order. The empirical maps use the teacher map's solver, steps and sigma range; of their
-    images the first ones are kept, for the wall.
+    images the first ones are kept, for the wall. With `inside`, a range of noise levels, E_gen is also measured with the student inside
+    this range and the teacher outside (the diagnostic map).
     """
 
     def __init__(
-        self, teacher: SolverMap, sets: Sequence[Tensor], psi: Descriptor, noises: range, end_points: EndPoints, *, with_bands: bool
+        self,
+        teacher: SolverMap,
+        sets: Sequence[Tensor],
+        psi: Descriptor,
+        noises: range,
+        end_points: EndPoints,
+        *,
+        with_bands: bool,
+        inside: Range | None = None,
     ) -> None:
         assert teacher.shape is not None
         self.teacher, self.psi, self.shape, self.end_points = teacher, psi, teacher.shape, end_points
+        self.inside = inside
         self.sets = list(sets)
         self.distinct = [distinct_samples(samples.to(teacher.device)) for samples in self.sets]
         self.blocks = list(seed_blocks(noises.start, noises.stop, self.shape))
@@ -91,11 +106,8 @@ class Ruler:
 
     def measure(self, denoiser: Denoiser, sigma_data: float, p_mean: float, p_std: float, *, with_errors: bool = False) -> list[Measured]:
         """Measure all students at once; `denoiser` takes `(K B, *shape)`, student by student (`StudentGroup.all_denoisers`)."""
-        count = len(self.sets)
         measured = [Measured(memorized=0 if len(samples) > 1 else None) for samples in self.distinct]
-        students = {f"student {i}": part for i, part in enumerate(Together(self.teacher.of(denoiser), count).parts())}
-        maps = self._shared() | students
-        pairs = {(i, metric): pair for i in range(count) for metric, pair in _pairs(i).items()}
+        maps, pairs = self._shared() | self._students(denoiser), self._pairs()
         for block in self._follow(maps, {f"{i} {metric}": pair for (i, metric), pair in pairs.items()}):
             if isinstance(block, BlockMeasurement):
                 for index, found in enumerate(measured):
@@ -107,13 +119,36 @@ class Ruler:
             if self.basis is not None and found.sound:
                 found.bands = self._bands(found)
         if with_errors:
-            tallies = {f"{i} {m}": measured[i].tallies[m] for i, m in pairs if measured[i].sound}
-            named = {f"{i} {m}": pair for (i, m), pair in pairs.items() if measured[i].sound}
+            sound = {(i, m): pair for (i, m), pair in pairs.items() if measured[i].sound}
+            named = {f"{i} {m}": pair for (i, m), pair in sound.items()}
+            tallies = {f"{i} {m}": measured[i].diagnostic if m == DIAGNOSTIC else measured[i].tallies[m] for i, m in sound}
             errors = drain(solver_errors(maps, named, tallies, self.blocks, self.shape, self.psi, self.end_points))
             for i, metric in pairs:
                 if (error := errors.get(f"{i} {metric}")) is not None:
                     measured[i].errors[metric] = error
         return measured
+
+    def _students(self, denoiser: Denoiser) -> dict[str, FlowMap | Remembered]:
+        """Return the maps of the students that a denoiser of `(K B, *shape)` holds, and their diagnostic maps where these are measured."""
+        count = len(self.sets)
+        maps = {"student": denoiser}
+        if self.inside is not None:
+            maps["diagnostic"] = InsideRange(denoiser, Repeated(self.teacher.denoiser, count), *self.inside)
+        return {
+            f"{name} {i}": part
+            for name, batched in maps.items()
+            for i, part in enumerate(Together(self.teacher.of(batched), count).parts())
+        }
+
+    def _pairs(self) -> dict[tuple[int, str], tuple[str, str]]:
+        """Return which maps each metric of each student compares."""
+        pairs: dict[tuple[int, str], tuple[str, str]] = {}
+        for i in range(len(self.sets)):
+            student, empirical = f"student {i}", f"empirical {i}"
+            pairs |= {(i, "E_gen"): ("teacher", student), (i, "E_mem"): (student, empirical), (i, "E_emp"): ("teacher", empirical)}
+            if self.inside is not None:
+                pairs[i, DIAGNOSTIC] = ("teacher", f"diagnostic {i}")
+        return pairs
 
     def _shared(self) -> dict[str, FlowMap | Remembered]:
         return {"teacher": self._teacher, **{f"empirical {i}": empirical for i, empirical in enumerate(self._empirical)}}
@@ -130,6 +165,8 @@ class Ruler:
         images = block.end_points[f"student {index}"]
         for metric in METRICS:
             found.tallies[metric].add(block.pairs[f"{index} {metric}"])
+        if self.inside is not None:
+            found.diagnostic.add(block.pairs[f"{index} {DIAGNOSTIC}"])
         if found.memorized is not None:
             found.memorized += count_memorized(images, self.distinct[index])
         found.images.append(images.cpu())
@@ -164,12 +201,6 @@ class Ruler:
                 for clean in (own, self.held_out.repeat(count, *[1] * len(self.shape)))
             ]
         yield from zip(*losses, strict=True)
-
-
-def _pairs(index: int) -> dict[str, tuple[str, str]]:
-    """Return which maps each metric of a student compares."""
-    student, empirical = f"student {index}", f"empirical {index}"
-    return {"E_gen": ("teacher", student), "E_mem": (student, empirical), "E_emp": ("teacher", empirical)}
 
 
 def principal_components(samples: Tensor) -> Tensor:

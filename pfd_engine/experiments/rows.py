@@ -16,10 +16,13 @@ from torch import Tensor
 from pfd_engine.decomposition import BiasVariance
 from pfd_engine.distill.setup import relative_reference
 from pfd_engine.evaluation_report import NOISES, numbers_of
-from pfd_engine.experiments.measure import SHOWN, Measured
+from pfd_engine.experiments.measure import DIAGNOSTIC, SHOWN, Measured
 from pfd_engine.experiments.spec import Student, SweepConfig
+from pfd_engine.experiments.sweep_range import trained_range_of_sweep
 from pfd_engine.image_pairs import pairs_as_events
 from pfd_engine.intervals import CONFIDENCE, Interval, proportion_interval, tail_share
+from pfd_engine.measurement import Tally
+from pfd_engine.solver_error import SolverError
 
 if TYPE_CHECKING:
     from pfd_engine.experiments.tasks import Setting
@@ -53,21 +56,14 @@ class Rows:
             "sigma_min": measuring.sigma_min,
             "sigma_max": measuring.sigma_max,
             "rho": measuring.rho,
+            "outside_range": "student" if trained_range_of_sweep(config) else None,
         }
 
     def of_student(self, student: Student, measured: Measured, step: int, seconds: float) -> Iterator[Event]:
         """Yield what was measured of one student at one step; per-noise distances to the empirical map at the last step only."""
         row = self._row(student, step)
         for metric, tally in measured.tallies.items():
-            teacher_or_student, empirical = tally.spreads
-            yield (
-                row
-                | {"metric": metric, "covers": NOISES}
-                | numbers_of(tally.interval())
-                | {"shuffled": tally.shuffled, "spread": empirical if metric == "E_mem" else teacher_or_student}
-                | {"solver_error": measured.errors[metric].value if metric in measured.errors else None}
-                | {"tail_share": tail_share(tally.distances)}
-            )
+            yield row | _distance(metric, tally, measured.errors.get(metric))
         if measured.memorized is not None:
             yield (
                 row
@@ -88,6 +84,10 @@ class Rows:
         for metric in ("E_gen", "E_mem", "E_emp"):
             if metric == "E_gen" or step == self.config.steps:
                 yield self._distances(student, step, metric, measured.tallies[metric].distances)
+        if measured.diagnostic.blocks:
+            theirs = {"outside_range": "teacher"}
+            yield row | _distance("E_gen", measured.diagnostic, measured.errors.get(DIAGNOSTIC)) | theirs
+            yield self._distances(student, step, "E_gen", measured.diagnostic.distances) | theirs
 
     def pairs(
         self, student: Student, measured: Measured, teacher: Tensor, empirical: Tensor, samples: Tensor, step: int
@@ -136,10 +136,25 @@ class Rows:
             "num_samples": student.num_samples,
             "size": student.size,
             "step": step,
+            "outside_range": self._shared["outside_range"],
             "seeds_start": start,
             "seeds_stop": start + len(distances),
             "values": distances.tolist(),
         }
+
+
+def _distance(metric: str, tally: Tally, error: SolverError | None) -> Event:
+    """Return what is stored of a distance: its interval, and what it is compared with."""
+    teacher_or_student, empirical = tally.spreads
+    return {
+        "metric": metric,
+        "covers": NOISES,
+        **numbers_of(tally.interval()),
+        "shuffled": tally.shuffled,
+        "spread": empirical if metric == "E_mem" else teacher_or_student,
+        "solver_error": None if error is None else error.value,
+        "tail_share": tail_share(tally.distances),
+    }
 
 
 def training_set_name(setting: Setting, student: Student) -> str:

@@ -17,6 +17,7 @@ from pfd_engine.errors import InputError
 from pfd_engine.noise_ranges import EVALUATION_SEEDS, TRAINING_SEEDS
 from pfd_engine.references import parse_reference
 from pfd_engine.run_config import FieldError, Reference, RunConfig, device_name
+from pfd_engine.solver_error import RUNGS
 from pfd_engine.solvers import SOLVERS
 from pfd_engine.training_set_files import MAX_SAMPLES
 
@@ -54,15 +55,25 @@ class TrainingOptions(BaseModel):
 
 
 class EvaluationOptions(BaseModel):
-    """How every student is measured: noises `[seed, seed + num_noises)`, one solver on both sides."""
+    """How every student is measured: noises `[seed, seed + num_noises)`, one solver on both sides.
+
+    `steps` "auto": the smallest of 18, 36 and 72 whose own error stays below half the interval, chosen once for the whole sweep.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     num_noises: Annotated[Whole, Field(ge=2, le=EVALUATION_SEEDS.stop)] = 1024
     seed: Annotated[Whole, Field(ge=0, lt=EVALUATION_SEEDS.stop)] = 0
     solver: str = "heun"
-    steps: Annotated[Whole, Field(ge=1, le=MAX_STEPS)] = 18
+    steps: int | Literal["auto"] = 18
     descriptor: str = "pixel"
+
+    @field_validator("steps", mode="plain")
+    @classmethod
+    def _steps_are_known(cls, value: object) -> int | str:
+        if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_STEPS):
+            return value
+        raise ValueError(f"steps in [evaluation] is {repr(value)[:80]}: give a whole number from 1 to {MAX_STEPS:,}, or auto")
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
@@ -76,6 +87,11 @@ class EvaluationOptions(BaseModel):
         if self.seed + self.num_noises > EVALUATION_SEEDS.stop:
             raise ValueError(f"noises [{self.seed}, {self.seed + self.num_noises}) leave the evaluation range [0, {EVALUATION_SEEDS.stop})")
         return self
+
+    @property
+    def first_steps(self) -> int:
+        """The number of solver steps to start from: the one asked for, the smallest rung for "auto"."""
+        return RUNGS[0] if self.steps == "auto" else self.steps
 
 
 @dataclass(frozen=True)
@@ -106,7 +122,8 @@ class SweepConfig(RunConfig):
     `sets` "nested": the N samples of one seed are the first of that seed's block, so that sets grow; "disjoint": no two students of
     different N or seed share a sample. `checkpoints` log-spaced steps from `first_checkpoint` to `steps` are measured, or only the last.
     `group_size` students of one size are one task (bias-variance: all seeds of one size and N), which trains them in one batched pass,
-    `together`, or one after the other: larger networks and other objectives than `samples`.
+    `together`, or one after the other: larger networks and other objectives than `samples`. `diagnostic_map` also measures E_gen with the
+    teacher's denoiser outside the trained range (`sweep_range.py`), at every measured step.
     """
 
     what: ClassVar[str] = "a sweep"
@@ -126,6 +143,7 @@ class SweepConfig(RunConfig):
     group_size: Annotated[Whole, Field(ge=1, le=256)] = 9
     together: Switch = True
     keep_students: Switch = True
+    diagnostic_map: Switch = False
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
     device: str = "auto"
@@ -244,6 +262,10 @@ class SweepConfig(RunConfig):
     def measured_steps(self) -> list[int]:
         """Return the training steps at which students are measured, ascending; the last is `steps`."""
         return log_spaced_steps(self.steps, self.checkpoints, min(self.first_checkpoint, self.steps))
+
+    def with_solver_steps(self, steps: int) -> SweepConfig:
+        """Return the same sweep with a number of solver steps in the place of "auto"."""
+        return self.model_copy(update={"evaluation": self.evaluation.model_copy(update={"steps": steps})})
 
     def command(self) -> str:
         """Return the command line that runs the same sweep: its spec by name where it is a bundled one, else by file."""

@@ -7,7 +7,7 @@ goes on from its last checkpoint. A group that fails twice is reported, and the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +22,11 @@ from pfd_engine.errors import Cancelled, InputError, RunError
 from pfd_engine.evaluation_report import checkpoint_event, described
 from pfd_engine.executors.local import Outcome, available_processes, execute
 from pfd_engine.experiments.cost import check_memory
+from pfd_engine.experiments.solver_steps import solver_steps
 from pfd_engine.experiments.spec import SweepConfig
+from pfd_engine.experiments.sweep_range import check_diagnostic_map
 from pfd_engine.experiments.tasks import Setting, Task, run_task, train_config
+from pfd_engine.memorization import distinct_samples
 from pfd_engine.provenance import provenance
 from pfd_engine.run_events import read_lines
 from pfd_engine.runs import Run
@@ -52,6 +55,7 @@ def prepare(config: SweepConfig, workspace: Workspace, report: Callable[[Event],
         check_samples(num_samples, shape)
     if config.training.flips and len(shape) != 3:
         raise InputError("flips mirror images, but the teacher makes none: leave them out", "training.flips")
+    check_diagnostic_map(config)
     model = Model(teacher.num_parameters, shape, teacher.family)
     check_memory(config, shape, model, available_processes(), free_memory(device), str(device))
     return Sweep(config, workspace, setting, str(device))
@@ -75,6 +79,8 @@ class Sweep:
         for event in self._draw(should_stop):
             if _is_news(event, told):
                 yield event
+        steps = yield from _until(should_stop, solver_steps(self.setting, run, self.workspace.cache))
+        config = self.config.with_solver_steps(steps)
         groups = self.config.groups()
         finished, damaged = _finished_groups(run)
         if damaged:  # the numbers that a checkpoint takes for measured may be on those lines
@@ -90,7 +96,7 @@ class Sweep:
         # Not by how many groups wait: with other threads a group that goes on would end with other digits.
         processes = 1 if self.device.startswith("cuda") else max(1, min(available_processes(), len(groups)))
         threads = max(1, available_processes() // processes)
-        tasks = [Task(self.config, group, self.workspace.cache / "endpoints", run.path, self.device, threads) for group in waiting]
+        tasks = [Task(config, group, self.workspace.cache / "endpoints", run.path, self.device, threads) for group in waiting]
         yield progress.event()
         with closing(execute(run_task, tasks, processes)) as work:
             for item in work:
@@ -115,23 +121,26 @@ class Sweep:
                     elif _is_news(event, told):
                         diverged |= {event["diverged"]} if event.get("diverged") else set()
                         yield event
-        result = self._result(run_id, failed, sorted(diverged), time.monotonic() - started)
+        result = self._result(run_id, failed, sorted(diverged), steps, time.monotonic() - started)
         if result["students"] == 0:
             raise RunError(f"no student could be trained: {next(iter(failed.values()), 'the numbers of all were not finite')}")
         yield {"type": "result", "result": result}
 
     def _draw(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """Draw every training set once, into the cache, so that no two tasks compute the same samples."""
+        """Draw every training set once, into the cache, so that no two tasks compute the same samples; say once what repeats in them."""
         drawn = self.config.drawn()
         total = sum(map(len, drawn))
-        done = 0
+        done = distinct = 0
         for seeds in drawn:
             if should_stop():
                 raise Cancelled("the sweep was cancelled")
             yield {"type": "progress", "phase": "training sets", "done": done, "total": total, "unit": "samples"}
-            self.setting.draw(seeds)
+            distinct += len(distinct_samples(self.setting.draw(seeds).to(self.device)))
             done += len(seeds)
         yield from self.setting.end_points.warnings()
+        if distinct < total:
+            repeated = f"{total - distinct:,} of {total:,} training samples repeat another one of their set"
+            yield {"type": "warning", "message": f"{repeated}: memorization ratios count duplicates once"}
         yield {"type": "progress", "phase": "training sets", "done": total, "total": total, "unit": "samples"}
 
     def _ended(self, group_id: str, outcome: Outcome, failed: dict[str, str], progress: _Progress) -> Iterator[Event]:
@@ -144,7 +153,7 @@ class Sweep:
         message = f"group {group_id} failed twice and is left out: {outcome.error}"
         yield {"type": "warning", "message": message} | ({"details": outcome.details} if outcome.details else {})
 
-    def _result(self, run_id: str, failed: dict[str, str], diverged: list[str], seconds: float) -> Event:
+    def _result(self, run_id: str, failed: dict[str, str], diverged: list[str], steps: int, seconds: float) -> Event:
         config = self.config
         lost = {student.name for group in config.groups() if group.id in failed for student in group.students}
         return {
@@ -154,9 +163,22 @@ class Sweep:
             "students": config.num_students - len(lost.union(diverged)),
             "failed": failed,
             "diverged": diverged,
+            "solver_steps": steps,
             "seconds": seconds,
             "run_id": run_id,
         } | provenance(self.setting.measuring.device)
+
+
+def _until(should_stop: Callable[[], bool], work: Generator[Event, None, int]) -> Generator[Event, None, int]:
+    """Pass events on and return what the work returns; raises Cancelled once `should_stop()`."""
+    while True:
+        if should_stop():
+            raise Cancelled("the sweep was cancelled")
+        try:
+            yield next(work)
+        except StopIteration as stop:
+            value: int = stop.value
+            return value
 
 
 def _finished_groups(run: Run) -> tuple[set[str], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pfd_engine.distill.ladders import NOISE_LEVELS, find_rung
+from pfd_engine.errors import InputError
 from pfd_engine.experiments.spec import SweepConfig
 from pfd_engine.trained_range import FEWEST_DRAWS, Range, common_range, trained_range
 
@@ -30,6 +31,15 @@ def why_no_sweep_range(config: SweepConfig) -> str | None:
             "for a range"
         )
     return "its families of networks are trained on noise levels that have no range in common"
+
+
+def check_diagnostic_map(config: SweepConfig) -> None:
+    """Raise InputError where a sweep asks for the diagnostic map and has no trained range to draw it with."""
+    if config.diagnostic_map and (reason := why_no_sweep_range(config)):
+        raise InputError(
+            f"the diagnostic map needs a trained range: {reason}, so train longer before the first checkpoint or leave the map out",
+            "diagnostic_map",
+        )
 
 
 def _noise_levels(config: SweepConfig) -> list[tuple[float, float]]:

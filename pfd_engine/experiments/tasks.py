@@ -31,6 +31,7 @@ from pfd_engine.evaluation_report import training_set_event
 from pfd_engine.experiments.measure import Measured, Ruler
 from pfd_engine.experiments.rows import Rows, training_set_name
 from pfd_engine.experiments.spec import Group, Student, SweepConfig
+from pfd_engine.experiments.sweep_range import trained_range_of_sweep
 from pfd_engine.flow_maps import SolverMap, hash_of
 from pfd_engine.networks import build_network, count_parameters
 from pfd_engine.trained_range import trained_range_of
@@ -69,17 +70,21 @@ class Setting:
 
     @classmethod
     def open(cls, config: SweepConfig, cache: Path, device: str) -> Setting:
-        """Load the teacher and the descriptor; raises InputError."""
+        """Load the teacher and the descriptor; raises InputError. Solver steps "auto" are the smallest rung until `with_solver_steps`."""
         teacher = load_denoiser(config.teacher, device)
         evaluation = config.evaluation
         return cls(
             config,
             teacher,
             SolverMap(teacher, device=device),
-            SolverMap(teacher, evaluation.solver, evaluation.steps, device=device),
+            SolverMap(teacher, evaluation.solver, evaluation.first_steps, device=device),
             load_descriptor(evaluation.descriptor, torch.device(device)),
             EndPoints(cache=EndPointCache(cache)),
         )
+
+    def with_solver_steps(self, steps: int) -> Setting:
+        """Return the same setting, measured with another number of solver steps."""
+        return replace(self, config=self.config.with_solver_steps(steps), measuring=self.measuring.with_steps(steps))
 
     @property
     def noises(self) -> range:
@@ -103,8 +108,9 @@ def run_task(task: Task) -> Iterator[list[Event]]:
     ]
     training = train_config(config, setting.teacher, students[0].size)
     cohort = make_cohort(setting, training, students, sets)
+    with_bands, inside = config.experiment == "training-dynamics", trained_range_of_sweep(config) if config.diagnostic_map else None
     psi, noises = setting.psi, setting.noises
-    ruler = Ruler(setting.measuring, sets, psi, noises, setting.end_points, with_bands=config.experiment == "training-dynamics")
+    ruler = Ruler(setting.measuring, sets, psi, noises, setting.end_points, with_bands=with_bands, inside=inside)
     yield setting.end_points.warnings()
     rows = Rows(config, setting, count_parameters(cohort.network(0)))
     state = task.folder / "checkpoints" / f"{task.group.id}.safetensors"
