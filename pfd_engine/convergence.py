@@ -72,7 +72,8 @@ def solver_errors(
 ) -> Generator[Progress, None, dict[str, SolverError | None]]:
     """Return the solver error of each pair in `tallies`, from the first noises followed again with 2n and 4n steps on both sides.
 
-    None for a pair of which neither map has a solver. Maps of other kinds, few-step students for example, stay as they are.
+    None for a pair of which neither map has a solver. Maps of other kinds, few-step students for example, stay as they are. Maps that differ
+    in their steps or in their solver's order have no common order to extrapolate by, so that their error is a bound.
     """
     block = solver_block(blocks)
     plain = {name: m.flow_map if isinstance(m, Remembered) else m for name, m in maps.items()}
@@ -80,11 +81,15 @@ def solver_errors(
     solved = {name: pair for name, pair in pairs.items() if with_solver.keys() & set(pair)}
     if not solved:
         return dict.fromkeys(pairs)
-    [(n, order)] = {(m.steps, m.solver.order) for m in with_solver.values()}
+    grids = {(m.steps, m.solver.order) for m in with_solver.values()}
+    n, order = max(grids)
     squared = {name: {n: tallies[name].distances[: len(block)]} for name in solved}
     for finer in finer_steps(n):
-        followed = plain | {name: m.with_steps(finer) for name, m in with_solver.items()}
+        followed = plain | {name: m.with_steps(m.steps * finer // n) for name, m in with_solver.items()}
         again = yield from tallied(measure(followed, solved, [block], shape, psi, end_points, condition), solved)
         for name, tally in again.items():
             squared[name][finer] = tally.distances
-    return {name: solver_error(tallies[name].value, squared[name], order) if name in solved else None for name in pairs}
+    return {
+        name: solver_error(tallies[name].value, squared[name], order if len(grids) == 1 else None) if name in solved else None
+        for name in pairs
+    }

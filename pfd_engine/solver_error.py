@@ -46,11 +46,11 @@ def next_rung(steps: int) -> int | None:
     return next((rung for rung in RUNGS if rung > steps), None)
 
 
-def solver_error(value: float, squared: dict[int, NDArray[np.float64]], order: int) -> SolverError:
+def solver_error(value: float, squared: dict[int, NDArray[np.float64]], order: int | None) -> SolverError:
     """Return the solver error of a distance `value` measured with n steps.
 
     `squared` maps n, 2n and 4n (the smallest is n; 4n may be missing) to squared distances of the same noises `(S,)`; `order` is the
-    solver's. On the grid of n steps the step is proportional to 1 / (n - 1), so that an error of order p falls by
+    solver's, None where the maps have no common one. On the grid of n steps the step is proportional to 1 / (n - 1), so that an error of order p falls by
     `((2n - 1) / (n - 1))^p` from n to 2n. Extrapolated where both differences have one sign and their ratio lies within a factor of 1.5 of
     the one that this rule predicts.
     """
@@ -62,7 +62,7 @@ def solver_error(value: float, squared: dict[int, NDArray[np.float64]], order: i
         return value - math.sqrt(max(value**2 - change, 0.0))
 
     doubled = abs(shift(to_finer[0])) if to_finer else 0.0
-    if len(steps) == 3 and steps[0] > 1:
+    if order is not None and len(steps) == 3 and steps[0] > 1:
         limit = _limit(steps, to_finer, order)
         if limit is not None:
             return SolverError(shift(limit), True, doubled)
