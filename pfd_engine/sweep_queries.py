@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pfd_engine.floor_queries import IS_TWIN
 from pfd_engine.store import Store
-from pfd_engine.store_queries import OF_RUN, OWN, OWN_FIRST
+from pfd_engine.store_queries import OF_RUN, ORDINARY, OWN, OWN_FIRST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,20 +58,22 @@ def sweep_runs(store: Store, experiment: str, limit: int = 50) -> list[dict[str,
 
 def sweep_measurements(store: Store, run_id: str) -> pd.DataFrame:
     """Return the numbers of a sweep: `student`, `size`, `parameters`, `num_samples`, `student_seed`, `step`, `metric`, `band`, `value`,
-    `stderr`, `ci_low`, `ci_high`. Rows of all students of a size and N together have no `student_seed`."""
+    `stderr`, `ci_low`, `ci_high`, `spread`. Rows of all students of a size and N together have no `student_seed`; those of the diagnostic
+    map are left out."""
     return store.frame(
-        "select student, size, parameters, num_samples, student_seed, step, metric, band, value, stderr, ci_low, ci_high "
-        f"from measurements where {OF_RUN} order by parameters, size, num_samples, student_seed, step, metric, band limit ?",
+        "select student, size, parameters, num_samples, student_seed, step, metric, band, value, stderr, ci_low, ci_high, spread "
+        f"from measurements where {OF_RUN} and {ORDINARY} order by parameters, size, num_samples, student_seed, step, metric, band limit ?",
         [run_id, run_id, MAX_ROWS],
     )
 
 
 def sweep_distances(store: Store, run_id: str) -> pd.DataFrame:
-    """Return the squared per-noise distances of a sweep's students, a row a student, step and metric, `squared` by noise seed `(M,)`."""
+    """Return the squared per-noise distances of a sweep's students, a row a student, step and metric, `squared` by noise seed `(M,)`;
+    those of the diagnostic map are left out."""
     return store.frame(
         "select student, student_seed, size, num_samples, step, metric, "
         'flatten(list("values" order by seeds_start)) as squared '
-        f"from noise_distances where {OF_RUN} and student is not null "
+        f"from noise_distances where {OF_RUN} and student is not null and {ORDINARY} "
         "group by student, student_seed, size, num_samples, step, metric "
         "order by size, num_samples, student_seed, step, metric limit ?",
         [run_id, run_id, MAX_DISTANCES],
@@ -85,7 +88,7 @@ def sweep_facts(store: Store, run_id: str) -> dict[str, Any]:
         "any_value(solver) as solver, any_value(solver_steps) as solver_steps, any_value(num_noises) as num_noises, "
         "any_value(noise_seed) as noise_seed, any_value(objective) as objective, max(step) as step, "
         "list(distinct student_seed order by student_seed) filter (student_seed is not null) as student_seeds "
-        f"from measurements where {OF_RUN} having count(*) > 0",
+        f"from measurements where {OF_RUN} and {ORDINARY} having count(*) > 0",
         [run_id, run_id],
     )
     return found[0] if found else {}
@@ -97,13 +100,14 @@ def trade_off_rows(store: Store, run_ids: Sequence[str] | None = None) -> pd.Dat
     `E_gen` is the PFD of an evaluation or the E_gen of a sweep's student, with `ci_low` and `ci_high`; `seconds` is the time of training
     (sweeps alone state it); `result` is the JSON text of an evaluation's or distillation's result, missing for a sweep. What was measured
     again, the same student by the same recipe on the same noises, counts once: a finished run before others, then the newest. `run_ids`
-    leaves out all other runs.
+    leaves out all other runs. A teacher retrained with another seed is not a student and is left out, and so is the diagnostic map.
     """
     ids = None if run_ids is None else list(run_ids)
     return store.frame(
         "with newest as (select run_id, max(source) as source, arg_max(created, source) as created from runs group by run_id), "
         "errors as (select m.*, created from measurements m join newest using (run_id, source) where metric in ('PFD', 'E_gen') "
-        "and band is null and (metric = 'PFD' or student_seed is not null) "
+        f"and band is null and (metric = 'PFD' or student_seed is not null) and {ORDINARY} and not exists (select 1 from checkpoints c "
+        f"where c.reference = m.student and c.revision = m.student_revision and {IS_TWIN}) "
         "and (?::varchar[] is null or list_contains(?::varchar[], run_id)) "
         "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1 "
         f"order by m.{OWN_FIRST}, created desc, run_id, student, student_steps limit ?) "
@@ -112,7 +116,7 @@ def trade_off_rows(store: Store, run_ids: Sequence[str] | None = None) -> pd.Dat
         "e.value as E_gen, e.ci_low, e.ci_high, s.value as seconds, case when e.metric = 'PFD' then r.result end as result "
         "from errors e join runs r on r.run_id = e.run_id and r.source = e.source left join measurements s on s.metric = 'seconds' "
         "and s.band is null and s.student_seed is not null and s.run_id = e.run_id and s.source = e.source and s.student = e.student "
-        f"and s.step = e.step qualify row_number() over (partition by {SAME_STUDENT} "
+        f"and s.step = e.step and s.{ORDINARY} qualify row_number() over (partition by {SAME_STUDENT} "
         "order by r.state = 'finished' desc, r.created desc nulls last, e.run_id) = 1 "
         f"order by e.{OWN_FIRST}, r.created desc, e.run_id, e.student, e.student_steps",
         [ids, ids, MAX_RESULTS],
