@@ -437,7 +437,7 @@ def test_a_link_that_asks_for_what_no_field_accepts_is_told_so(field, asked, use
     [note] = [caption.value for caption in app.caption if "he link asked for" in caption.value]
     assert asked in note.replace("\\", "")
     assert used in note
-    app.number_input(key="steps").set_value(7).run()
+    app.text_input(key="steps").set_value("7").run()
     assert "he link asked for" in text_of(app)
     if field == "num_noises":
         app.number_input(key=field).set_value(64).run()
