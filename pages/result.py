@@ -143,7 +143,7 @@ def draw(result: Result) -> None:
     st.html(provenance.provenance(result))
     if result.config is not None:
         folded.code("The same from the command line", provenance.command(result), "bash", "command")
-    exports.citation(methods_of_result(result.details), bibtex(result.details))
+    exports.citation(methods_of_result(result.details, result.verdict), bibtex(result.details))
     if summary.distillation:
         distillation.next_steps(result)
 
@@ -171,6 +171,7 @@ def notes(result: Result) -> None:
     """Say in small print what the numbers mean and what limits them."""
     from pages.common import results, words
     from pfd_engine.result_context import footnotes
+    from pfd_engine.stored_verdict import said
 
     if meaning := results.definitions(result.summary):
         st.caption(meaning)
@@ -182,7 +183,8 @@ def notes(result: Result) -> None:
             "Compared by pixels, in data units (images lie in [−1, 1]): with this descriptor PFD is a metric. The intervals are for these "
             "two models; they cover the choice of noises only."
         )
-    if small := ". ".join(footnotes(result.details)):
+    told = said(result.verdict, result.details, is_twin=result.summary.is_twin)
+    if small := ". ".join([*([told.paired] if told and told.paired else []), *footnotes(result.details)]):
         st.caption(words.markdown(f"{small[:1].upper()}{small[1:]}."))
 
 

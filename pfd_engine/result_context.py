@@ -17,6 +17,7 @@ from pfd_engine.solver_error import next_rung
 Array = NDArray[np.float64]
 Sentence = str  # without its full stop
 SMALL_PRINT = ("no trained range", "1 of ")  # how notes on the trained range begin that do not stand among the warnings
+BASELINES = {"constant_image": "Best constant image", "shuffled_ceiling": "Shuffled ceiling", "retrained_floor": "Retrained floor"}
 
 
 def baselines(details: Mapping[str, Any], distances: Mapping[str, Array]) -> dict[str, float]:

@@ -1,41 +1,16 @@
 """Verdicts on stored results: judged by the one rule from their rows, and what is said of them and beside them."""
 
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from pfd_engine.analysis.verdicts import VERDICT_RULE
 from pfd_engine.floor_queries import floor_of_result, twins
 from pfd_engine.result_context import baselines, finer_steps, footnotes, how_big, marks
-from pfd_engine.run_events import EventLog
-from pfd_engine.runs import claim_new_run
 from pfd_engine.store import Store
 from pfd_engine.stored_verdict import badge_of, judge_runs, judge_stored, said
 from pfd_engine.workspace import PUBLISHED_DATABASE
-from tests.run_samples import a_config, measurement, result
-
-NOISES = 256
-
-
-def squares(distance, seed, noises=NOISES):
-    """Squared distances around a distance squared, a third of it wide."""
-    return distance**2 * np.random.default_rng(seed).uniform(2 / 3, 4 / 3, noises)
-
-
-def distances(gen=1.5, mem=2.9, emp=3.0, spread=4.2, spread_of_set=4.3, noises=NOISES):
-    values = {"PFD": gen, "E_mem": mem, "E_emp": emp, "spread": spread, "E_emp_spread": spread_of_set}
-    return {name: squares(value, seed, noises) for seed, (name, value) in enumerate(values.items()) if value is not None}
-
-
-def details(**changes):
-    known = {
-        "value": 1.5, "ci_low": 1.4, "ci_high": 1.6, "spread": 4.2, "shuffled": 6.0, "num_noises": NOISES, "steps": 18, "solver": "heun",
-        "verdict_rule": VERDICT_RULE, "outside_range": "student",
-        "memorization": {"e_mem": 2.9, "ci_low": 2.8, "ci_high": 3.0, "spread": 4.3, "num_samples": 64, "num_distinct_samples": 64},
-    }  # fmt: skip
-    return known | changes
+from tests.judged_samples import TWIN, details, distances, judged_run, twin_run
 
 
 @pytest.mark.parametrize(
@@ -140,57 +115,20 @@ def test_the_next_rung_is_offered_where_the_solver_error_exceeds_half_the_interv
     assert finer_steps(details(memorization={"solver_error": 0.2, "ci_low": 2.8, "ci_high": 3.0})) == 36
 
 
-TEACHER, TWIN = "sha256:" + "a" * 64, "sha256:" + "c" * 64
-
-
-@dataclass
-class Written:
-    run_id: str
-    result: dict
-
-
-def write(workspace, student, metadata, measured, found):
-    """Write a finished run of the teacher and a student whose checkpoint says `metadata`."""
-    run, lock = claim_new_run(workspace, a_config(student=student))
-    shared = {"teacher_revision": TEACHER, "student": student, "student_revision": TWIN, "num_noises": NOISES, "outside_range": "student"}
-    with EventLog(run.events_path) as log:
-        log.append(
-            {
-                "type": "checkpoint",
-                "role": "student",
-                "reference": student,
-                "revision": TWIN,
-                "family": "mlp",
-                "weights": "ema",
-                "metadata": metadata,
-            }
-        )
-        for name, values in measured.items():
-            log.append({"type": "distances", "metric": name, "seeds_start": 0, "seeds_stop": NOISES, "values": values.tolist()})
-        log.append(measurement(**shared, value=found["value"], ci_low=found["ci_low"], ci_high=found["ci_high"]))
-        log.append({"type": "result", "result": result(run.id) | found})
-    run.write_status(run.status.model_copy(update={"state": "finished", "finished": run.status.created + 2}))
-    lock.release()
-    return Written(run.id, result(run.id) | found)
-
-
 def test_the_floor_that_the_store_knows_stands_beside_results_that_were_measured_before_it(bare_home):
-    shared = {"descriptor": "pixel", "sigma_min": 0.002, "sigma_max": 80.0, "teacher": {"reference": "./teacher", "revision": TEACHER}}
-    student = {"student": {"reference": "./student", "revision": "b" * 40}}
-    earlier = write(bare_home, "./student", {}, distances(), details(**shared, **student))
+    earlier = judged_run(bare_home)
     with Store(bare_home, None) as store:
         store.ingest()
         assert floor_of_result(store, earlier.result) is None
-    twin = details(**shared, value=1.2, ci_low=1.1, ci_high=1.3, student={"reference": "./twin", "revision": TWIN}, memorization=None)
-    floor = write(bare_home, "./twin", {"twin_of": {"revision": TEACHER}}, distances(gen=1.2), twin)
+    floor = twin_run(bare_home)
     with Store(bare_home, None) as store:
         store.ingest()
         assert twins(store) == {("./twin", TWIN)}
-        judged = judge_runs(store, {run.run_id: run.result for run in (earlier, floor)})
-        assert judged[earlier.run_id].details["retrained_floor"]["value"] == 1.2
-        assert judged[earlier.run_id].verdict.word == "generalizes"
-        assert judged[floor.run_id].details["retrained_floor"] is None  # it is the floor itself
-        assert [judged[run.run_id].is_twin for run in (earlier, floor)] == [False, True]
+        judged = judge_runs(store, {run.id: run.result for run in (earlier, floor)})
+        assert judged[earlier.id].details["retrained_floor"]["value"] == 1.2
+        assert judged[earlier.id].verdict.word == "generalizes"
+        assert judged[floor.id].details["retrained_floor"] is None  # it is the floor itself
+        assert [judged[run.id].is_twin for run in (earlier, floor)] == [False, True]
 
 
 def test_the_shipped_older_evaluations_never_get_an_answer_that_their_rows_do_not_carry():
