@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pfd_engine.floor_queries import IS_TWIN
+from pfd_engine.floor_queries import IS_TWIN, retrained_floor
 from pfd_engine.store import Store
 from pfd_engine.store_queries import OF_RUN, ORDINARY, OWN, OWN_FIRST
 
@@ -81,17 +81,35 @@ def sweep_distances(store: Store, run_id: str) -> pd.DataFrame:
 
 
 def sweep_facts(store: Store, run_id: str) -> dict[str, Any]:
-    """Return what all numbers of a sweep share: `teacher` and its revision, `descriptor`, `solver`, `solver_steps`, noises, student seeds,
-    `objective`, the last `step`; empty where there is no such sweep."""
+    """Return what all numbers of a sweep share: `teacher` and its revision, `descriptor`, `solver`, `solver_steps`, `sigma_min`,
+    `sigma_max`, noises, student seeds, `objective`, the last `step`; empty where there is no such sweep."""
     found = store.rows(
         "select any_value(teacher) as teacher, any_value(teacher_revision) as teacher_revision, any_value(descriptor) as descriptor, "
-        "any_value(solver) as solver, any_value(solver_steps) as solver_steps, any_value(num_noises) as num_noises, "
+        "any_value(solver) as solver, any_value(solver_steps) as solver_steps, any_value(sigma_min) as sigma_min, "
+        "any_value(sigma_max) as sigma_max, any_value(num_noises) as num_noises, "
         "any_value(noise_seed) as noise_seed, any_value(objective) as objective, max(step) as step, "
         "list(distinct student_seed order by student_seed) filter (student_seed is not null) as student_seeds "
         f"from measurements where {OF_RUN} and {ORDINARY} having count(*) > 0",
         [run_id, run_id],
     )
     return found[0] if found else {}
+
+
+def sweep_baselines(store: Store, run_id: str) -> dict[str, float]:
+    """Return what every E_gen of a sweep is set beside, as far as it is known: `constant_image`, the distance of the best constant image
+    to the teacher over the sweep's noises, and `retrained_floor`, that of a teacher retrained with another seed."""
+    stated = store.rows(
+        f"select spread from measurements where {OF_RUN} and {ORDINARY} and metric = 'E_gen' and spread is not null limit 1",
+        [run_id, run_id],
+    )
+    known = {"constant_image": float(stated[0]["spread"])} if stated else {}
+    facts = sweep_facts(store, run_id)
+    named: list[Any] = [facts.get(name) for name in ("teacher_revision", "descriptor", "solver", "solver_steps", "sigma_min", "sigma_max")]
+    if None not in named:
+        revision, descriptor, solver, steps, low, high = named
+        floor = retrained_floor(store, revision, descriptor, solver, steps, (low, high))
+        known |= {"retrained_floor": floor.value} if floor is not None else {}
+    return known
 
 
 def trade_off_rows(store: Store, run_ids: Sequence[str] | None = None) -> pd.DataFrame:

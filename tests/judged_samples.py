@@ -53,15 +53,16 @@ def judged_run(
     revision: str = "b" * 40,
     metadata: dict[str, Any] | None = None,
     measured: dict[str, NDArray[np.float64]] | None = None,
+    teacher: str = TEACHER,
     **changes: Any,
 ) -> Run:
-    """Write a finished evaluation of `./teacher` and a student whose checkpoint says `metadata`."""
+    """Write a finished evaluation of `./teacher`, whose revision is `teacher`, and a student whose checkpoint says `metadata`."""
     found = details(
-        teacher={"reference": "./teacher", "revision": TEACHER}, student={"reference": student, "revision": revision}, **changes
+        teacher={"reference": "./teacher", "revision": teacher}, student={"reference": student, "revision": revision}, **changes
     )
     run, lock = claim_new_run(workspace, a_config(teacher="./teacher", student=student, num_noises=NOISES))
     shared = {
-        "teacher": "./teacher", "teacher_revision": TEACHER, "student": student, "student_revision": revision, "num_noises": NOISES,
+        "teacher": "./teacher", "teacher_revision": teacher, "student": student, "student_revision": revision, "num_noises": NOISES,
         "outside_range": found["outside_range"], "spread": found["spread"], "shuffled": found["shuffled"],
     }  # fmt: skip
     checkpoint = {"type": "checkpoint", "role": "student", "reference": student, "revision": revision, "family": "mlp", "weights": "ema"}
@@ -80,7 +81,7 @@ def judged_run(
     return run
 
 
-def twin_run(workspace: Workspace) -> Run:
+def twin_run(workspace: Workspace, teacher: str = TEACHER) -> Run:
     """Write an evaluation of `./teacher` and the same teacher retrained with another seed."""
-    told, measured = {"twin_of": {"revision": TEACHER}}, distances(gen=1.2, mem=None, emp=None, spread_of_set=None)
-    return judged_run(workspace, "./twin", TWIN, told, measured, value=1.2, ci_low=1.1, ci_high=1.3, memorization=None)
+    told, measured = {"twin_of": {"revision": teacher}}, distances(gen=1.2, mem=None, emp=None, spread_of_set=None)
+    return judged_run(workspace, "./twin", TWIN, told, measured, teacher, value=1.2, ci_low=1.1, ci_high=1.3, memorization=None)

@@ -1,9 +1,13 @@
 """What the pages show of evaluations with baselines: verdicts, what a PFD is set beside, what limits it, and how to measure again."""
 
+import json
+
 import pytest
 
-from pages.common.layout import EVALUATE, HOME, RESULT, TRADE_OFFS
+from pages.common.data import refresh
+from pages.common.layout import DYNAMICS, EVALUATE, HOME, RESULT, SCALING, TRADE_OFFS
 from pfd_engine.bundled import bundled_references
+from tests.finding_samples import EVENTS, finished_sweep
 from tests.judged_samples import distances, judged_run, twin_run
 from tests.page_visits import captions, html, visit
 
@@ -88,6 +92,22 @@ def test_a_retrained_teacher_and_a_diagnostic_map_are_named_as_what_they_are(hom
     )
     run = judged_run(home, outside_range="teacher", memorization=None)
     assert "<strong>No verdict</strong>: this is a diagnostic map" in shown(visit(RESULT, run=run.id))
+
+
+@pytest.mark.parametrize(("page", "experiment"), [(SCALING, "scaling"), (DYNAMICS, "training-dynamics")])
+def test_finding_plots_have_lines_for_the_constant_image_and_the_retrained_floor(home, page, experiment):
+    finished_sweep(home, experiment, iter([row | {"spread": 4.2} for row in EVENTS[experiment]()]))
+    names = ("best constant image, 4.20", "teacher retrained with another seed, 1.20")
+    for floor in (False, True):
+        if floor:
+            twin_run(home, "a" * 40)
+            refresh()
+        app = visit(page)
+        figure = json.loads(app.get("plotly_chart")[0].proto.spec)
+        levels = {trace.get("name"): trace["y"] for trace in figure["data"] if trace.get("name") in names}
+        assert levels == {names[0]: [4.2, 4.2]} | ({names[1]: [1.2, 1.2]} if floor else {})
+        assert "E_gen of the best constant image 4.200" in captions(app)
+        assert ("of the teacher retrained with another seed 1.200" in captions(app)) is floor
 
 
 def pair(**query):

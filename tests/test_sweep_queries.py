@@ -7,6 +7,7 @@ from pfd_engine import cli_sweep, store_queries, sweep_queries, wall_queries
 from pfd_engine.store import Store
 from pfd_engine.workspace import Workspace
 from tests.finding_samples import NOISES, SAMPLES, SIZES, STEPS, a_sweep, finished_sweep, scaling_events
+from tests.judged_samples import twin_run
 from tests.run_samples import append_raw, events, finished_run, measurement
 
 
@@ -160,3 +161,16 @@ def test_a_teacher_retrained_with_another_seed_is_not_a_student_to_rank(workspac
     )
     store.ingest()
     assert sweep_queries.trade_off_rows(store)["student"].tolist() == ["someone/student"]
+
+
+def test_a_sweep_is_set_beside_its_constant_image_and_the_retrained_floor_of_its_teacher(workspace, store):
+    older = finished_sweep(workspace, "scaling")
+    newer = finished_sweep(workspace, "scaling", iter([row | {"spread": 4.2} for row in scaling_events()]))
+    store.ingest()
+    assert sweep_queries.sweep_baselines(store, older.id) == {}
+    assert sweep_queries.sweep_baselines(store, newer.id) == {"constant_image": 4.2}
+    twin_run(workspace, "a" * 40)
+    store.ingest()
+    assert sweep_queries.sweep_baselines(store, newer.id) == {"constant_image": 4.2, "retrained_floor": 1.2}
+    assert sweep_queries.sweep_baselines(store, older.id) == {"retrained_floor": 1.2}
+    assert sweep_queries.sweep_baselines(store, "no-such-run") == {}
