@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.common.layout import page
-from pfd_engine.finding_tables import NOTES, verdicts_table
+from pfd_engine.finding_tables import NOTES, baselines_line, verdicts_table
 
 if TYPE_CHECKING:
     from pages.common.choices import Choices
@@ -47,10 +47,11 @@ def show() -> None:
     unit = words.unit(found.facts.get("descriptor"))
     frame = figures.dynamics_frame(found.analysis.curves, found.analysis.verdicts, found.losses, size).query("@low <= step <= @high")
     on_point = widgets.student_of(choices, found.students)
-    figure = kept(lambda: figures.dynamics(frame, unit), "dynamics", sweep.run_id, sweep.stamp, size, low, high)
+    beside = findings.baselines(sweep.run_id)
+    figure = kept(lambda: figures.dynamics(frame, unit, beside), "dynamics", sweep.run_id, sweep.stamp, size, low, high, *beside.values())
     widgets.plot(figure, "dynamics-plot", f"E_gen and losses along training. {found.sentence}", on_point)
-    widgets.under_plot(found.facts, "bands: 95 % at each step by itself, over students and noises")
-    exports(frame, figure, "training-dynamics", found.facts | {"run": sweep.run_id}, found.sentence)
+    widgets.under_plot(found.facts, baselines_line(beside), "bands: 95 % at each step by itself, over students and noises")
+    exports(frame, figure, "training-dynamics", found.facts | beside | {"run": sweep.run_id}, found.sentence)
     verdicts(found, size)
     bands(choices, sweep, found, size)
     widgets.student_wall(choices, sweep.run_id, found.students[found.students["size"] == size])

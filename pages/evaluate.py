@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from pages.common.fields import Slot
     from pfd_engine.config import EvaluateConfig
 
+STEPS_HELP = (
+    "Steps of the solver from pure noise to the image: a whole number, or auto. Auto takes the smallest of 18, 36 and 72 whose own error "
+    "stays below half the interval, and keeps it for all students of this teacher, so that they can be compared."
+)
+OUTSIDE_RANGE = ("student", "teacher")
+OUTSIDE_HELP = (
+    "student: the student acts everywhere. teacher: a diagnostic map, which shows whether an effect arises where the student was hardly "
+    "trained. It has no E_mem and no verdict, and needs a student whose training recipe is known."
+)
+
 
 def evaluate() -> None:
     """Draw the page."""
@@ -33,7 +43,7 @@ def fields() -> dict[str, Slot]:
     from pfd_engine.descriptors import descriptor_names
     from pfd_engine.solvers import SOLVERS
 
-    choices = {"solver": list(SOLVERS), "descriptor": descriptor_names(), "device": DEVICES}
+    choices = {"solver": list(SOLVERS), "descriptor": descriptor_names(), "device": DEVICES, "outside_range": list(OUTSIDE_RANGE)}
     FORM.refuse_link_values(choices)
     open_advanced = FORM.folded_is_used()
     bundled_pair_choices()
@@ -52,7 +62,7 @@ def fields() -> dict[str, Slot]:
     with second:
         slots["solver"] = FORM.choice("solver", "Solver", choices["solver"])
     with third:
-        slots["steps"] = FORM.number("steps", "Steps", help="Steps of the solver from pure noise to the image.")
+        slots["steps"] = FORM.text("steps", "Steps", value=str(FORM.default("steps")), help=STEPS_HELP)
     first, second = st.columns(2)
     with first:
         slots["descriptor"] = FORM.choice(
@@ -88,6 +98,9 @@ def advanced() -> dict[str, Slot]:
         slots["batch_size"] = FORM.text(
             "batch_size", "Batch size", value="auto", help="auto, or a whole number. It never changes the result."
         )
+    slots["outside_range"] = FORM.choice(
+        "outside_range", "Who acts outside the noise levels that the student's training covered", OUTSIDE_RANGE, help=OUTSIDE_HELP
+    )
     return slots
 
 
@@ -114,10 +127,14 @@ def read(drawn: dict[str, Slot]) -> EvaluateConfig:
     from pfd_engine.errors import InputError
 
     values = EVALUATE_FORM.read(drawn)
-    if (batch := str(values.get("batch_size", "auto"))) != "auto":
-        if not batch.isdecimal():
-            raise InputError(f"batch size is {batch[:40]!r}: give auto or a whole number", "batch_size")
-        values["batch_size"] = int(batch)
+    for name in ("steps", "batch_size"):
+        given = str(values.get(name, "" if name == "steps" else "auto"))
+        spelled = name.replace("_", " ")
+        if not given:
+            raise InputError(f"{spelled} is empty: give auto or a whole number, {EVALUATE_FORM.default(name)} if unsure", name)
+        if given != "auto" and not (given.isdecimal() and len(given) < 10):
+            raise InputError(f"{spelled} is {given[:40]!r}: give auto or a whole number", name)
+        values[name] = given if given == "auto" else int(given)
     return EvaluateConfig.parse(values)
 
 
@@ -169,12 +186,14 @@ def cost_rows(config: EvaluateConfig) -> None:
     rows = [
         ("Teacher", f"{words.count(cost.teacher_calls, 'network call')} a noise" + (" or more" if few_step else "")),
         ("Student", f"{words.count(cost.student_calls, 'network call')} a noise"),
-        ("Together", words.count(cost.total_calls, "network call")),
+        ("Together", f"{words.count(cost.total_calls, 'network call')}" + (" or more" if config.steps == "auto" else "")),
     ]
     if looked_up:
         descriptor = "" if config.descriptor == "pixel" else ", plus the descriptor network"
         rows.append(("Time", "–" if cost.seconds is None else f"about {words.duration(cost.seconds)}{descriptor}"))
     st.html(words.facts(rows))
+    again = "The calls together include those that find the solver's error, on some of the noises with two and four times the steps."
+    st.caption(again + (" Auto may take two or four times the 18 steps that are counted here." if config.steps == "auto" else ""))
     if looked_up:
         basis = cost.basis[:1].upper() + cost.basis[1:].rstrip(".")
         st.caption(f"{basis}. What was measured before with the same model and noises is reused.")

@@ -108,16 +108,20 @@ def draw(result: Result) -> None:
     from pages.common import distillation, exports, folded, provenance, results, words
     from pages.common.wall import wall
     from pfd_engine.citation import bibtex, methods_of_result
+    from pfd_engine.result_context import how_big
 
     summary = result.summary
     st.title("Result")
     apart = words.markdown(" · ".join(part for part in (summary.apart, words.source(summary.source)) if part))
-    st.markdown(f"**{results.title(summary)}**" + (f"  \n:small[:gray[{apart}]]" if apart else ""))
+    st.markdown(f"**{results.title(summary)}**{results.kinds(summary)}" + (f"  \n:small[:gray[{apart}]]" if apart else ""))
     if sentence := results.verdict_html(result):
         st.html(sentence)
+    if sentence := how_big(result.verdict, result.baselines, summary.descriptor):
+        st.markdown(words.markdown(sentence))
     st.html(results.cards(result))
-    if warned := results.warnings_html(summary):
+    if warned := results.warnings_html(result.warnings):
         st.html(warned)
+    measure_again(result)
     notes(result)
     if summary.distillation:
         distillation.evaluations(result)
@@ -139,14 +143,35 @@ def draw(result: Result) -> None:
     st.html(provenance.provenance(result))
     if result.config is not None:
         folded.code("The same from the command line", provenance.command(result), "bash", "command")
-    exports.citation(methods_of_result(result.details), bibtex(result.details))
+    exports.citation(methods_of_result(result.details, result.verdict), bibtex(result.details))
     if summary.distillation:
         distillation.next_steps(result)
 
 
+def measure_again(result: Result) -> None:
+    """Offer to measure again what an older rule judged, and with more steps where the solver's own error exceeds half the interval."""
+    from pages.common import folded, provenance
+    from pages.common.forms import form_link
+    from pfd_engine.config import EvaluateConfig
+    from pfd_engine.result_context import finer_steps
+
+    steps, verdict = finer_steps(result.details), result.verdict
+    older = verdict is not None and verdict.reason == "baseline not measured"
+    if not isinstance(result.config, EvaluateConfig) or (steps is None and not older):
+        return
+    again = provenance.again(result, **({"steps": steps} if steps else {}))
+    label = f"Measure again with {steps} steps" if steps else "Measure again"
+    form, fields = form_link(again.model_dump(mode="json"))
+    st.page_link(form, label=label, query_params=fields)
+    if steps:  # without other steps it is the command below
+        folded.code(f"{label} from the command line", again.command(), "bash", "finer-command")
+
+
 def notes(result: Result) -> None:
-    """Say what limits these numbers."""
+    """Say in small print what the numbers mean and what limits them."""
     from pages.common import results, words
+    from pfd_engine.result_context import footnotes
+    from pfd_engine.stored_verdict import said
 
     if meaning := results.definitions(result.summary):
         st.caption(meaning)
@@ -158,6 +183,9 @@ def notes(result: Result) -> None:
             "Compared by pixels, in data units (images lie in [−1, 1]): with this descriptor PFD is a metric. The intervals are for these "
             "two models; they cover the choice of noises only."
         )
+    told = said(result.verdict, result.details, is_twin=result.summary.is_twin)
+    if small := ". ".join([*([told.paired] if told and told.paired else []), *footnotes(result.details)]):
+        st.caption(words.markdown(f"{small[:1].upper()}{small[1:]}."))
 
 
 def plots(result: Result) -> None:
@@ -170,6 +198,7 @@ def plots(result: Result) -> None:
     from pages.common.kept import kept
     from pfd_engine import figures
     from pfd_engine.analysis import convergence
+    from pfd_engine.stored_verdict import NO_VERDICT, SPREADS
 
     key = ("result", version(), result.summary.run_id)
     facts = {
@@ -177,6 +206,8 @@ def plots(result: Result) -> None:
         "teacher": result.summary.teacher,
         "descriptor": result.summary.descriptor,
         "num_noises": result.summary.num_noises,
+        **result.baselines,
+        "verdict": verdict.word if (verdict := result.verdict) is not None and verdict.reason not in NO_VERDICT else None,
     }
     if not result.distances:
         return
@@ -197,7 +228,8 @@ def plots(result: Result) -> None:
         st.caption("The distance of each noise; dashed: their root mean square.")
         figure = kept(lambda: figures.histogram(shown, estimates, unit, note), *key, "histogram")
         st.plotly_chart(figure, key="histogram", config=figures.CONFIG)
-        squared = {f"{metric}_squared_distance": values for metric, values in result.distances.items()}
+        names = {metric: "deviation" if metric in SPREADS else "distance" for metric in result.distances}
+        squared = {f"{metric}_squared_{names[metric]}": values for metric, values in result.distances.items()}
         table = pd.DataFrame({"seed": result.seeds} | squared)
         title = "Squared distances, noise by noise"
         exports(table, figure, f"{result.summary.run_id}-distances", facts, title, "Download the per-noise distances (CSV)")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from pages.common.layout import page
-from pfd_engine.finding_tables import NOTES, PAPER_EXPONENT, collapse_table, crossings_table
+from pfd_engine.finding_tables import NOTES, PAPER_EXPONENT, baselines_line, collapse_table, crossings_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,15 +45,16 @@ def show() -> None:
     curves, crossed = found.analysis.curves, found.analysis.crossings
     key = ("scaling", sweep.run_id, sweep.stamp, exponent, shown, low, high)
     frame = kept(lambda: _between(figures.scaling_frame(curves, crossed, exponent, shown), low, high), *key, "frame")
-    figure = kept(lambda: figures.scaling(frame, exponent, unit), *key)
+    beside = findings.baselines(sweep.run_id)
+    figure = kept(lambda: figures.scaling(frame, exponent, unit, beside), *key, *beside.values())
     widgets.plot(
         figure,
         "scaling-plot",
         f"E_gen and E_mem against the training samples. {found.sentence}",
         widgets.student_of(choices, found.students),
     )
-    widgets.under_plot(found.facts, "bands and intervals: 95 %, over students and noises")
-    exports(frame, figure, "scaling", found.facts | {"run": sweep.run_id}, found.sentence)
+    widgets.under_plot(found.facts, baselines_line(beside), "bands and intervals: 95 %, over students and noises")
+    exports(frame, figure, "scaling", found.facts | beside | {"run": sweep.run_id}, found.sentence)
     crossings(found)
     collapse(found)
     widgets.student_wall(choices, sweep.run_id, found.students)

@@ -39,9 +39,9 @@ def range_note(student: FlowMap) -> str | None:
     if not beyond:
         return None
     covered = f"{found[0]:.3g} to {found[1]:.3g}"
-    return (
-        f"{beyond} of the solver's {len(levels)} noise levels lie outside {covered}, which training covered: there the student extrapolates"
-    )
+    lie = "lies" if beyond == 1 else "lie"
+    levels_beyond = f"{beyond} of the solver's {len(levels)} noise levels {lie} outside {covered}"
+    return f"{levels_beyond}, which training covered: there the student extrapolates"
 
 
 def caveats(estimate: PFDEstimate, memorization: Memorization | None) -> Iterator[str]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pfd_engine import __version__, words
 from pfd_engine.methods_text import BIBTEX
+from pfd_engine.stored_verdict import said
+
+if TYPE_CHECKING:
+    from pfd_engine.analysis import Verdict
 
 COMMIT = re.compile(r"[0-9a-f]{7,64}(-dirty)?")
 VERSION = re.compile(r"\d[\w.+-]{0,40}")
@@ -38,9 +42,9 @@ def bibtex(run: Mapping[str, Any] | None = None) -> str:
     return f"{BIBTEX}\n\n" + "\n".join([*lines, "}"])
 
 
-def methods_of_result(details: Mapping[str, Any]) -> str:
-    """Return a paragraph of methods for one evaluation or distillation, from the object that `--json` prints; entries that are missing
-    are left out."""
+def methods_of_result(details: Mapping[str, Any], verdict: Verdict | None = None) -> str:
+    """Return a paragraph of methods for one evaluation or distillation, from the object that `--json` prints, with the verdict on it
+    (`stored_verdict`); entries that are missing are left out."""
     teacher, student = _mapping(details.get("teacher")), _mapping(details.get("student"))
     made = _mapping(details.get("distillation"))
     facts = {
@@ -62,7 +66,9 @@ def methods_of_result(details: Mapping[str, Any]) -> str:
         f"PFD, the root mean square of these distances, is {value}" + (f" (95 % interval over noises, {method})." if method else ".")
         if details.get("value") is not None
         else "",
+        *_beside(details),
         _memorization(memorization),
+        _verdict(verdict, details),
         f"Note that {_text(details['coupling_note']).rstrip('.')}." if details.get("coupling_note") else "",
         _software(details),
     ]
@@ -112,6 +118,28 @@ def _procedure(facts: Mapping[str, Any]) -> list[str]:
         + (f" (the student took {words.count(own, 'step')} of its own)" if isinstance(own, int) else "")
         + f", and the two end points were compared {by}."
     ]
+
+
+def _beside(details: Mapping[str, Any]) -> list[str]:
+    """Return the sentences about what a PFD is set beside, and about the solver's error."""
+    spread, shuffled = _number(details.get("spread")), _number(details.get("shuffled"))
+    floor, error = _number(_mapping(details.get("retrained_floor")).get("value")), _number(details.get("solver_error"))
+    known = [
+        f"the best constant image lies {words.number(spread)} from the teacher" if spread is not None else "",
+        f"end points paired at random lie {words.number(shuffled)} apart" if shuffled is not None else "",
+        f"a teacher retrained with another seed lies {words.number(floor)} from it" if floor is not None else "",
+    ]
+    parts = [part for part in known if part]
+    how = "extrapolated from" if details.get("solver_error_extrapolated") else "bounded by the change with"
+    solver = "" if error is None else f"The solver's own part of this PFD is about {error:.2g}, {how} two and four times the steps."
+    return [f"For comparison, {', and '.join(parts)}." if parts else "", solver.replace(" -", " −")]
+
+
+def _verdict(verdict: Verdict | None, details: Mapping[str, Any]) -> str:
+    if verdict is None or verdict.reason not in ("told apart", "close", "floor", "one sample"):
+        return ""
+    told = said(verdict, details)
+    return "" if told is None else f"{told.lead}, by 95 % intervals paired by noise: {told.reason}."
 
 
 def _memorization(found: Mapping[str, Any]) -> str:

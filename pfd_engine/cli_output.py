@@ -85,8 +85,13 @@ def describe_result(result: dict[str, Any]) -> str:
             lines.append(
                 f"memorized      {ratio:.1%}  (of the student's images, against {memorization.get('num_samples')} training samples)"
             )
-    if verdict := result.get("verdict"):
+    if result.get("outside_range") == "teacher":
+        lines.append("verdict        none: a diagnostic map, with the teacher outside the noise levels that the student's training covered")
+    elif verdict := result.get("verdict"):
         lines.append(f"verdict        {verdict}: {result.get('verdict_reason')}")
+    elif (below := result.get("below_spread")) is not None:
+        than = "closer to the teacher than a constant image" if below else "not clearly closer to the teacher than a constant image"
+        lines.append(f"verdict        none without a training set; the student is {than}")
     if floor := result.get("retrained_floor"):
         lines.insert(2, f"retrained      {_number(floor.get('value'))}  (a second teacher of another training seed)")
     student_steps = result.get("student_steps")

@@ -72,8 +72,8 @@ def solver_errors(
 ) -> Generator[Progress, None, dict[str, SolverError | None]]:
     """Return the solver error of each pair in `tallies`, from the first noises followed again with 2n and 4n steps on both sides.
 
-    None for a pair of which neither map has a solver. Maps of other kinds, few-step students for example, stay as they are. Maps that differ
-    in their steps or in their solver's order have no common order to extrapolate by, so that their error is a bound.
+    None for a pair of which neither map has a solver. Maps of other kinds, few-step students for example, stay as they are. Where maps differ
+    in their steps or in their solver's order there is no common order to extrapolate by, so that the error is a bound.
     """
     block = solver_block(blocks)
     plain = {name: m.flow_map if isinstance(m, Remembered) else m for name, m in maps.items()}

@@ -129,7 +129,7 @@ class Evaluation:
         yield from measurement_events(estimate, pair, self.psi, memorization, shares)
         result = result_object(estimate, pair, self.psi, self.shape, memorization, verdict, floor)
         result |= {f"{name.lower()}_score": {"value": s.value, "ci_low": s.ci_low, "ci_high": s.ci_high} for name, s in shares.items()}
-        result["network_calls_made"] = self.calls_made
+        result |= {"confidence": measured.confidence, "network_calls_made": self.calls_made}
         self.notes += caveats(estimate, memorization)
         result["warnings"] = list(self.notes)
         yield {"type": "result", "result": result | {"seconds": time.monotonic() - started, "run_id": run_id} | provenance(self.device)}

@@ -13,6 +13,7 @@ from pfd_engine.analysis.verdicts import VERDICT_RULE, Verdict
 from pfd_engine.caveats import outside_range, range_note
 from pfd_engine.descriptors import Descriptor
 from pfd_engine.distance import PFDEstimate
+from pfd_engine.floor_queries import KEPT
 from pfd_engine.flow_maps import FlowMap, SolverMap
 from pfd_engine.intervals import Interval, not_ruled_out, proportion_interval, tail_share
 from pfd_engine.measurement import Measured
@@ -215,7 +216,7 @@ def result_object(
         "shape": list(shape),
         "memorization": memorization and memorization.as_object(),
         **verdict_object(verdict, known=memorization is not None),
-        "retrained_floor": floor and {name: getattr(floor, name) for name in ("value", "ci_low", "ci_high", "num_noises", "twin")},
+        "retrained_floor": floor and {name: getattr(floor, name) for name in KEPT},
         "range_note": range_note(student),
         "coupling_note": None if getattr(student, "keeps_coupling", True) else COUPLING_NOTE,
     }

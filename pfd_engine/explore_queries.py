@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pfd_engine.errors import InputError
 from pfd_engine.store import Store
-from pfd_engine.store_queries import OWN
+from pfd_engine.store_queries import ORDINARY, OWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,10 @@ SPREADS = {
     "range": ("min(value)", "max(value)"),
     "quantiles": ("quantile_cont(value, 0.05)", "quantile_cont(value, 0.95)"),
 }
+# Numbers of the diagnostic map are never taken for a student's: their quantity has another name.
+NAMED_APART = (
+    f"(select * replace (case when {ORDINARY} then metric else concat(metric, ' (diagnostic map)') end as metric) from measurements)"
+)
 RELATIONS = ("difference", "ratio")
 MAX_VALUES, MAX_POINTS, MAX_EXPORT = 200, 2_000, 100_000
 
@@ -82,7 +86,7 @@ class Selection:
         own = "" if self.pulled else f"where {OWN}"
         of_source = "where list_contains(?::varchar[], source)" if sources else own
         sql = (
-            "select m.*, state, created from measurements m join (select run_id, max(source) as source, arg_max(state, source) as state, "
+            f"select m.*, state, created from {NAMED_APART} m join (select run_id, max(source) as source, arg_max(state, source) as state, "
             f"arg_max(created, source) as created from runs {of_source} group by run_id) r using (run_id, source)"
             f"{steps} where {' and '.join(conditions)}"
         )

@@ -167,6 +167,13 @@ def shared_line(facts: Mapping[str, Any], *more: str) -> str:
     return " · ".join(part for part in parts if part)
 
 
+def baselines_line(known: Mapping[str, float]) -> str:
+    """Name what E_gen is set beside (`sweep_queries.sweep_baselines`); empty where nothing is known."""
+    names = {"constant_image": "best constant image", "retrained_floor": "teacher retrained with another seed"}
+    parts = [f"{label} {words.number(known[name])}" for name, label in names.items() if name in known]
+    return f"E_gen of the {', of the '.join(parts)}" if parts else ""
+
+
 def _teacher(facts: Mapping[str, Any]) -> str:
     revision = words.short_revision(facts.get("teacher_revision"))
     name = words.short(str(facts.get("teacher") or "?"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
@@ -10,6 +12,10 @@ from pfd_engine.errors import PFDError
 from pfd_engine.store import Store
 from pfd_engine.store_queries import OWN_FIRST
 from pfd_engine.workspace import PUBLISHED_DATABASE
+
+KEPT = ("value", "ci_low", "ci_high", "num_noises", "twin")  # what a result keeps of the floor
+# A checkpoint that differs from another in its training seed only: it measures the floor and is not a student to rank.
+IS_TWIN = "json_extract_string(metadata, '$.twin_of.revision') is not null"
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,27 @@ def retrained_floor(
         [teacher_revision, descriptor, solver, steps, low, low, high],
     )
     return RetrainedFloor(**found[0]) if found else None
+
+
+def floor_of_result(store: Store, details: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the floor of a result's teacher, measured in the same way, with the entries that results keep; None where there is none.
+
+    `details` is the object that `--json` prints. A student with a sampler of its own has no floor.
+    """
+    teacher = found if isinstance(found := details.get("teacher"), Mapping) else {}
+    revision, descriptor, solver, steps = teacher.get("revision"), details.get("descriptor"), details.get("solver"), details.get("steps")
+    low, high = details.get("sigma_min"), details.get("sigma_max")
+    if not (isinstance(revision, str) and isinstance(descriptor, str) and isinstance(solver, str) and isinstance(steps, int)):
+        return None
+    if details.get("student_steps") is not None or not isinstance(low, (int, float)) or not isinstance(high, (int, float)):
+        return None
+    floor = retrained_floor(store, revision, descriptor, solver, steps, (float(low), float(high)))
+    return None if floor is None else {name: getattr(floor, name) for name in KEPT}
+
+
+def twins(store: Store) -> set[tuple[str, str | None]]:
+    """Return reference and revision of every checkpoint that is another one retrained with another seed."""
+    return {(row["reference"], row["revision"]) for row in store.rows(f"select reference, revision from checkpoints where {IS_TWIN}")}
 
 
 def published_floor(

@@ -49,15 +49,15 @@ COLUMNS: dict[str, dict[str, str]] = {
         "stderr": "its standard error over the noises; NULL: none was estimated",
         "ci_low": "lower end of its 95 % interval",
         "ci_high": "upper end of its 95 % interval",
-        "shuffled": "the same distance with noises paired at random: a ceiling",
+        "shuffled": "the same distance with noises paired at random: what two models without a common coupling would have",
         "rho": "how the solver's grid is spaced (7: EDM's); NULL: measured before version 4",
-        "outside_range": "student or teacher: whose denoiser acts outside the trained noise levels; NULL: the student's, as everywhere",
+        "outside_range": "whose denoiser acts outside the trained noise levels: student or, in a diagnostic map, teacher; NULL: student",
         "conditions": "the conditions that noises were mapped under; NULL: unconditional",
         "teacher_guidance": "guidance of the teacher; NULL: none",
         "student_guidance": "guidance of the student; NULL: none",
-        "spread": "the constant baseline: no constant image is closer to the teacher (E_mem: to the empirical map) than this",
-        "solver_error": "the solver's part of the value: signed where it could be extrapolated, else a bound; NULL: not measured",
-        "tail_share": "share of the sum of squared distances that the largest 1 % of the noises hold",
+        "spread": "distance of the best constant image to the teacher (E_mem: to the map of the training set); no constant image is closer",
+        "solver_error": "the solver's part of the value: signed where it could be extrapolated, else a bound above 0; NULL: not measured",
+        "tail_share": "share of the sum of squared distances that the largest 1 % of the noises hold; above 0.2 the interval is marked",
         "covers": "what the interval covers: noises, or students and noises",
     },
     "runs": {
@@ -136,7 +136,7 @@ COLUMNS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 EXAMPLES: dict[str, str] = {
-    "Latest evaluations": """SELECT run_id, student, student_steps, num_samples AS N, metric, value, ci_low, ci_high
+    "Latest evaluations": """SELECT run_id, student, student_steps, outside_range, num_samples AS N, metric, value, ci_low, ci_high, spread
 FROM measurements
 WHERE experiment = 'evaluation' AND metric IN ('PFD', 'E_mem')
 ORDER BY run_id DESC, student, student_steps, metric
@@ -144,14 +144,14 @@ LIMIT 100""",
     "Scaling in N": """SELECT size, num_samples AS N, metric, avg(value) AS mean,
   stddev_samp(value) / sqrt(count(*)) AS standard_error, count(*) AS students
 FROM measurements
-WHERE experiment = 'scaling' AND metric IN ('E_gen', 'E_mem')
+WHERE experiment = 'scaling' AND metric IN ('E_gen', 'E_mem') AND outside_range IS DISTINCT FROM 'teacher'
 GROUP BY ALL
 ORDER BY max(parameters), N, metric""",
     "Smallest N that generalizes": """SELECT size, max(parameters) AS parameters, min(N) AS smallest_N
 FROM (
   SELECT size, parameters, num_samples AS N,
     avg(value) FILTER (metric = 'E_gen') AS e_gen, avg(value) FILTER (metric = 'E_mem') AS e_mem
-  FROM measurements WHERE experiment = 'scaling' GROUP BY ALL
+  FROM measurements WHERE experiment = 'scaling' AND outside_range IS DISTINCT FROM 'teacher' GROUP BY ALL
 )
 WHERE e_gen < e_mem
 GROUP BY size
@@ -160,20 +160,22 @@ ORDER BY parameters""",
   arg_max(mean, step) AS last_E_gen
 FROM (
   SELECT run_id, num_samples, step, avg(value) AS mean
-  FROM measurements WHERE experiment = 'training-dynamics' AND metric = 'E_gen' GROUP BY ALL
+  FROM measurements
+  WHERE experiment = 'training-dynamics' AND metric = 'E_gen' AND outside_range IS DISTINCT FROM 'teacher'
+  GROUP BY ALL
 )
 GROUP BY ALL
 ORDER BY run_id, N""",
     "Bias and variance": """SELECT run_id, size, num_samples AS N, max(value) FILTER (metric = 'bias2') AS bias2,
   max(value) FILTER (metric = 'variance') AS variance, max(value) FILTER (metric = 'E_gen2') AS e_gen2
 FROM measurements
-WHERE experiment = 'bias-variance' AND metric IN ('bias2', 'variance', 'E_gen2')
+WHERE experiment = 'bias-variance' AND metric IN ('bias2', 'variance', 'E_gen2') AND outside_range IS DISTINCT FROM 'teacher'
 GROUP BY ALL
 ORDER BY run_id, max(parameters), N""",
     "Worst noises": """SELECT run_id, student, step, seeds_start, sqrt(list_median("values")) AS median,
   sqrt(list_max("values")) AS worst, seeds_start + list_position("values", list_max("values")) - 1 AS worst_seed
 FROM noise_distances
-WHERE metric IN ('PFD', 'E_gen')
+WHERE metric IN ('PFD', 'E_gen') AND outside_range IS DISTINCT FROM 'teacher'
 ORDER BY worst DESC
 LIMIT 50""",
 }

@@ -103,10 +103,14 @@ def latest_results(store: Store, limit: int = 10) -> pd.DataFrame:
 
 
 def noise_distances(store: Store, run_id: str, metric: str = "PFD") -> pd.DataFrame:
-    """Return `seed` and squared `distance` d_m of every noise of a run, by seed; a seed measured twice counts once."""
+    """Return `seed` and squared `distance` d_m of every noise of a run, by seed; a seed measured twice counts once.
+
+    Those of a diagnostic map are taken only at seeds where there is nothing else.
+    """
     return store.frame(
-        'with long as (select unnest(range(seeds_start, seeds_stop)) as seed, unnest("values") as distance from noise_distances '
-        f"where {OF_RUN} and metric = ?) select seed, any_value(distance) as distance from long group by seed order by seed",
+        'with long as (select unnest(range(seeds_start, seeds_stop)) as seed, unnest("values") as distance, '
+        f"not ({ORDINARY}) as last from noise_distances "
+        f"where {OF_RUN} and metric = ?) select seed, arg_min(distance, last) as distance from long group by seed order by seed",
         [run_id, run_id, metric],
     )
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pfd_engine.floor_queries import IS_TWIN, retrained_floor
 from pfd_engine.store import Store
 from pfd_engine.store_queries import OF_RUN, ORDINARY, OWN, OWN_FIRST
 
@@ -89,17 +90,35 @@ def _distances(store: Store, run_id: str, which: str) -> pd.DataFrame:
 
 
 def sweep_facts(store: Store, run_id: str) -> dict[str, Any]:
-    """Return what all numbers of a sweep share: `teacher` and its revision, `descriptor`, `solver`, `solver_steps`, noises, student seeds,
-    `objective`, the last `step`; empty where there is no such sweep."""
+    """Return what all numbers of a sweep share: `teacher` and its revision, `descriptor`, `solver`, `solver_steps`, `sigma_min`,
+    `sigma_max`, noises, student seeds, `objective`, the last `step`; empty where there is no such sweep."""
     found = store.rows(
         "select any_value(teacher) as teacher, any_value(teacher_revision) as teacher_revision, any_value(descriptor) as descriptor, "
-        "any_value(solver) as solver, any_value(solver_steps) as solver_steps, any_value(num_noises) as num_noises, "
+        "any_value(solver) as solver, any_value(solver_steps) as solver_steps, any_value(sigma_min) as sigma_min, "
+        "any_value(sigma_max) as sigma_max, any_value(num_noises) as num_noises, "
         "any_value(noise_seed) as noise_seed, any_value(objective) as objective, max(step) as step, "
         "list(distinct student_seed order by student_seed) filter (student_seed is not null) as student_seeds "
-        f"from measurements where {OF_RUN} having count(*) > 0",
+        f"from measurements where {OF_RUN} and {ORDINARY} having count(*) > 0",
         [run_id, run_id],
     )
     return found[0] if found else {}
+
+
+def sweep_baselines(store: Store, run_id: str) -> dict[str, float]:
+    """Return what every E_gen of a sweep is set beside, as far as it is known: `constant_image`, the distance of the best constant image
+    to the teacher over the sweep's noises, and `retrained_floor`, that of a teacher retrained with another seed."""
+    stated = store.rows(
+        f"select spread from measurements where {OF_RUN} and {ORDINARY} and metric = 'E_gen' and spread is not null limit 1",
+        [run_id, run_id],
+    )
+    known = {"constant_image": float(stated[0]["spread"])} if stated else {}
+    facts = sweep_facts(store, run_id)
+    named: list[Any] = [facts.get(name) for name in ("teacher_revision", "descriptor", "solver", "solver_steps", "sigma_min", "sigma_max")]
+    if None not in named:
+        revision, descriptor, solver, steps, low, high = named
+        floor = retrained_floor(store, revision, descriptor, solver, steps, (low, high))
+        known |= {"retrained_floor": floor.value} if floor is not None else {}
+    return known
 
 
 def trade_off_rows(store: Store, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
@@ -108,13 +127,14 @@ def trade_off_rows(store: Store, run_ids: Sequence[str] | None = None) -> pd.Dat
     `E_gen` is the PFD of an evaluation or the E_gen of a sweep's student, with `ci_low` and `ci_high`; `seconds` is the time of training
     (sweeps alone state it); `result` is the JSON text of an evaluation's or distillation's result, missing for a sweep. What was measured
     again, the same student by the same recipe on the same noises, counts once: a finished run before others, then the newest. `run_ids`
-    leaves out all other runs.
+    leaves out all other runs. A teacher retrained with another seed is not a student and is left out, and so is the diagnostic map.
     """
     ids = None if run_ids is None else list(run_ids)
     return store.frame(
         "with newest as (select run_id, max(source) as source, arg_max(created, source) as created from runs group by run_id), "
         "errors as (select m.*, created from measurements m join newest using (run_id, source) where metric in ('PFD', 'E_gen') "
-        f"and band is null and (metric = 'PFD' or student_seed is not null) and {ORDINARY} "
+        f"and band is null and (metric = 'PFD' or student_seed is not null) and {ORDINARY} and not exists (select 1 from checkpoints c "
+        f"where c.reference = m.student and c.revision = m.student_revision and {IS_TWIN}) "
         "and (?::varchar[] is null or list_contains(?::varchar[], run_id)) "
         "qualify row_number() over (partition by run_id, student, student_revision, student_steps order by step desc) = 1 "
         f"order by m.{OWN_FIRST}, created desc, run_id, student, student_steps limit ?) "
@@ -123,7 +143,7 @@ def trade_off_rows(store: Store, run_ids: Sequence[str] | None = None) -> pd.Dat
         "e.value as E_gen, e.ci_low, e.ci_high, s.value as seconds, case when e.metric = 'PFD' then r.result end as result "
         "from errors e join runs r on r.run_id = e.run_id and r.source = e.source left join measurements s on s.metric = 'seconds' "
         "and s.band is null and s.student_seed is not null and s.run_id = e.run_id and s.source = e.source and s.student = e.student "
-        f"and s.step = e.step qualify row_number() over (partition by {SAME_STUDENT} "
+        f"and s.step = e.step and s.{ORDINARY} qualify row_number() over (partition by {SAME_STUDENT} "
         "order by r.state = 'finished' desc, r.created desc nulls last, e.run_id) = 1 "
         f"order by e.{OWN_FIRST}, r.created desc, e.run_id, e.student, e.student_steps",
         [ids, ids, MAX_RESULTS],

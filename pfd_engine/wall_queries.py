@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pfd_engine.store import Store
-from pfd_engine.store_queries import OF_RUN
+from pfd_engine.store_queries import OF_RUN, ORDINARY
 
 _STUDENTS = (
     "with newest as (select *, max(source) over (partition by run_id) as best from runs), "
@@ -45,18 +45,20 @@ def facts_of_student(store: Store, run_id: str, student: str | None) -> dict[str
         "select teacher, teacher_revision, student, student_revision, descriptor, num_noises, noise_seed, solver, solver_steps, "
         f"student_steps, training_set, num_samples, step, metric, value, ci_low, ci_high from measurements where {OF_RUN} "
         "and metric in ('PFD', 'E_gen') and band is null and (?::varchar is null or student = ?) "
-        "order by step desc nulls last limit 1",
+        f"order by step desc nulls last, {ORDINARY} desc limit 1",
         [run_id, run_id, student, student],
     )
     return found[0] if found else {}
 
 
 def distances_of_seeds(store: Store, run_id: str, student: str | None, seeds: Sequence[int]) -> dict[str, dict[int, float]]:
-    """Return the distances (not squared) of some noises by metric and seed: `teacher` (PFD or E_gen) and `empirical` (E_mem)."""
+    """Return the distances (not squared) of some noises by metric and seed: `teacher` (PFD or E_gen) and `empirical` (E_mem); those of a
+    diagnostic map only where there is nothing else."""
     rows = store.rows(
         f"with mine as (select * from noise_distances where {OF_RUN} and student is not distinct from ?) "
         'select metric, seeds_start, "values" from mine '
-        "where metric in ('PFD', 'E_gen', 'E_mem') and step is not distinct from (select max(step) from mine)",
+        "where metric in ('PFD', 'E_gen', 'E_mem') and step is not distinct from (select max(step) from mine) "
+        f"order by {ORDINARY}",  # a later one takes the place of an earlier one
         [run_id, run_id, student],
     )
     found: dict[str, dict[int, float]] = {"teacher": {}, "empirical": {}}

@@ -108,6 +108,16 @@ def test_quantities_descriptors_and_bands_are_never_averaged_together(workspace)
     assert sorted(found["mean"]) == [1.0, 1.5, 3.0, 5.0]  # 1.5: the PFD of the run itself
 
 
+def test_numbers_of_the_diagnostic_map_are_kept_apart_by_the_name_of_their_quantity(workspace):
+    rows = [{"value": 1.0, "outside_range": "student"}, {"value": 3.0}, {"value": 9.0, "outside_range": "teacher"}]
+    with store_of(workspace, *rows) as store:
+        found = all_groups(store, Selection(), Grouping(()))
+        assert dict(zip(found["metric"], found["mean"], strict=True)) == {"E_gen": 2.0, "E_gen (diagnostic map)": 9.0, "PFD": 1.5}
+        assert queries.count_rows(store, of("E_gen")) == 2
+        assert queries.count_rows(store, of("E_gen (diagnostic map)")) == 1
+        assert "E_gen (diagnostic map)" in queries.facets(store)["metric"]
+
+
 def test_sizes_come_in_the_order_of_their_parameters(big):
     found = all_groups(big, of("E_gen"), Grouping(("size",)))["size"].tolist()
     assert found == ["mlp-32", "mlp-64", "mlp-128"]

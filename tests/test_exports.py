@@ -22,7 +22,9 @@ from pfd_engine.citation import bibtex, methods_of_finding, methods_of_result
 from pfd_engine.errors import InputError, RunError
 from pfd_engine.figures.style import finish
 from pfd_engine.latex import escaped, latex_table
+from pfd_engine.stored_verdict import judge_stored
 from tests.finding_samples import finished_sweep
+from tests.judged_samples import details, distances
 from tests.page_visits import checked, visit
 from tests.run_samples import result
 
@@ -235,6 +237,18 @@ def test_methods_say_what_was_done_with_its_numbers():
     text = methods_of_finding("scaling", shared)
     for part in ("3 training seeds", "objective samples, 100 training steps", "seeds 0 to 63", "N* is where"):
         assert part in text, part
+
+
+def test_methods_name_the_baselines_the_solver_error_and_the_verdict():
+    told = details(solver_error=-0.02, solver_error_extrapolated=True, retrained_floor={"value": 1.2})
+    text = methods_of_result(told, judge_stored(told, distances()))
+    for part in (
+        "the best constant image lies 4.200 from the teacher", "paired at random lie 6.000 apart", "another seed lies 1.200 from it",
+        "own part of this PFD is about −0.02, extrapolated",
+        "The student generalizes, by 95 % intervals paired by noise: it is closer to its",
+    ):  # fmt: skip
+        assert part in text, part
+    assert "judged" not in methods_of_result(details(), None)
 
 
 def test_a_finding_offers_its_frame_and_says_how_to_cite_it(home):

@@ -24,6 +24,7 @@ from tests.conftest import NOWHERE
 from tests.finding_samples import finished_sweep
 from tests.hub_stub import SHA
 from tests.hub_write_stub import HubWriteStub
+from tests.judged_samples import judged_run, twin_run
 from tests.run_samples import a_config, finished_run, measurement
 
 TOKEN = "hf_" + "right" * 5
@@ -125,6 +126,16 @@ def test_the_card_gives_the_memorization_ratio_in_percent_with_its_interval(say:
         log.append(measurement(metric="memorization_ratio", value=0.25, ci_low=0.2, ci_high=0.305), durable=False)
     assert say("publish", "--run", run.id, "--output", str(tmp_path / "bundle")).returncode == 0
     assert "| 25 % (20 to 30.5) |" in (tmp_path / "bundle" / "README.md").read_text()
+
+
+def test_the_card_gives_each_number_its_baselines_and_its_verdict(say: Say, mine: Workspace, tmp_path: Path) -> None:
+    runs = judged_run(mine), judged_run(mine, "./diagnostic", outside_range="teacher", memorization=None), twin_run(mine)
+    chosen = [word for run in runs for word in ("--run", run.id)]
+    assert say("publish", *chosen, "--output", str(tmp_path / "bundle")).returncode == 0
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "| 1.5 (1.4 to 1.6) | 4.2 | 6 | 1.2 | 2.9 (2.8 to 3) | - | generalizes |" in card
+    assert "| none (diagnostic map) |" in card
+    assert "| 1.2 (1.1 to 1.3) | 4.2 | 6 | - | - | - | none (retrained teacher) |" in card
 
 
 def test_the_card_says_what_the_number_of_a_student_without_the_coupling_means(say: Say, mine: Workspace, tmp_path: Path) -> None:

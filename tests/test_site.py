@@ -18,6 +18,7 @@ from pfd_engine.store import read_results
 from pfd_engine.sweep_queries import FINDING_RULE
 from pfd_engine.workspace import Workspace
 from tests.finding_samples import EVENTS, finished_sweep
+from tests.judged_samples import judged_run, twin_run
 from tests.run_samples import a_config, finished_run
 
 PAGES = ["index.html", "scaling.html", "dynamics.html", "bias-variance.html", "trade-offs.html", "results.html", "methods.html"]
@@ -116,6 +117,25 @@ def test_named_runs_alone_are_shown(measured, tmp_path):
     assert "Nothing of this kind" in (tmp_path / "site" / "dynamics.html").read_text()
     assert "Nothing of this kind" in (tmp_path / "site" / "results.html").read_text()
     assert "data-plot=" in (tmp_path / "site" / "scaling.html").read_text()
+
+
+def test_results_have_their_verdict_what_they_are_set_beside_and_what_limits_them(tmp_path):
+    workspace = Workspace(tmp_path / "home")
+    judged_run(workspace, solver_error=0.03, solver_error_extrapolated=True)
+    judged_run(workspace, "./diagnostic", outside_range="teacher", memorization=None)
+    twin_run(workspace)
+    with read_results(workspace, None) as store:
+        export_site(store, tmp_path / "site")
+    text = (tmp_path / "site" / "results.html").read_text()
+    for part in (
+        "<strong>The student generalizes</strong>: it is closer to its teacher",
+        "Best constant image", "Shuffled ceiling", "Retrained floor", "PFD contains solver error", "cannot rule out",
+        "this is a diagnostic map", "<strong>Retrained teacher</strong>",
+    ):  # fmt: skip
+        assert part in text, part
+    ranked = (tmp_path / "site" / "trade-offs.html").read_text()
+    assert "student" in ranked
+    assert not {"twin", "diagnostic"} & set(re.findall("twin|diagnostic", ranked))
 
 
 def test_no_path_of_this_machine_is_written(site, measured):

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from pfd_engine import cli_sweep, store_queries, sweep_queries
+from pfd_engine import cli_sweep, store_queries, sweep_queries, wall_queries
 from pfd_engine.store import Store
 from pfd_engine.workspace import Workspace
 from tests.finding_samples import NOISES, SAMPLES, SIZES, STEPS, a_sweep, finished_sweep, scaling_events
-from tests.run_samples import finished_run
+from tests.judged_samples import twin_run
+from tests.run_samples import append_raw, events, finished_run, measurement
 
 
 @pytest.fixture
@@ -115,3 +116,61 @@ def test_an_interrupted_sweep_says_what_it_keeps_and_how_to_go_on(workspace):
     said = cli_sweep.what_was_kept(run)
     assert said.startswith(f"cancelled: 9 of 36 students are finished and kept in run {run.id}")
     assert "Try again on the Runs page" in said
+
+
+def diagnostic(row):
+    """The same number or block of distances of the diagnostic map, much larger; any other event as it is."""
+    if row["type"] not in ("measurement", "distances"):
+        return row
+    values = {"value": 10 * row["value"]} if "value" in row else {"values": [100 * value for value in row["values"]]}
+    return row | values | {"outside_range": "teacher"}
+
+
+def test_the_diagnostic_map_is_never_mixed_with_the_students_of_a_sweep(workspace, store):
+    written = list(scaling_events())
+    plain = finished_sweep(workspace, "scaling", iter(written))
+    both = finished_sweep(workspace, "scaling", (row for event in written for row in (event, diagnostic(event))))
+    store.ingest()
+    assert store.rows("select count(*) as n from measurements where outside_range = 'teacher'")[0]["n"] > 100
+    for read in (sweep_queries.sweep_measurements, sweep_queries.sweep_distances):
+        assert read(store, both.id).to_json() == read(store, plain.id).to_json()
+    assert sweep_queries.sweep_facts(store, both.id) == sweep_queries.sweep_facts(store, plain.id)
+    rows = {run.id: sweep_queries.trade_off_rows(store, [run.id]).drop(columns="run_id") for run in (plain, both)}
+    assert rows[both.id].to_json() == rows[plain.id].to_json()
+    student = written[0]["student"]
+    assert (
+        wall_queries.facts_of_student(store, both.id, student)["value"] == wall_queries.facts_of_student(store, plain.id, student)["value"]
+    )
+    found = [wall_queries.distances_of_seeds(store, run.id, student, [0, 1]) for run in (plain, both)]
+    assert found[0] == found[1]
+
+
+def test_the_diagnostic_map_of_an_evaluation_is_in_no_trade_off(workspace, store):
+    run = finished_run(workspace)
+    append_raw(run, *(diagnostic(event) for event in events(run.id) if event["type"] in ("measurement", "distances")))
+    store.ingest()
+    assert sweep_queries.trade_off_rows(store)["E_gen"].tolist() == [1.5]
+    assert store_queries.noise_distances(store, run.id)["distance"].tolist() == [float(seed) for seed in range(128)]
+
+
+def test_a_teacher_retrained_with_another_seed_is_not_a_student_to_rank(workspace, store):
+    run = finished_run(workspace)
+    twin = {"type": "checkpoint", "role": "student", "reference": "someone/twin", "revision": "c" * 40}
+    append_raw(
+        run, twin | {"metadata": {"twin_of": {"revision": "a" * 40}}}, measurement(student="someone/twin", student_revision="c" * 40)
+    )
+    store.ingest()
+    assert sweep_queries.trade_off_rows(store)["student"].tolist() == ["someone/student"]
+
+
+def test_a_sweep_is_set_beside_its_constant_image_and_the_retrained_floor_of_its_teacher(workspace, store):
+    older = finished_sweep(workspace, "scaling")
+    newer = finished_sweep(workspace, "scaling", iter([row | {"spread": 4.2} for row in scaling_events()]))
+    store.ingest()
+    assert sweep_queries.sweep_baselines(store, older.id) == {}
+    assert sweep_queries.sweep_baselines(store, newer.id) == {"constant_image": 4.2}
+    twin_run(workspace, "a" * 40)
+    store.ingest()
+    assert sweep_queries.sweep_baselines(store, newer.id) == {"constant_image": 4.2, "retrained_floor": 1.2}
+    assert sweep_queries.sweep_baselines(store, older.id) == {"retrained_floor": 1.2}
+    assert sweep_queries.sweep_baselines(store, "no-such-run") == {}

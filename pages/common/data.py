@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import streamlit as st
 
 from pages.common import words
@@ -19,11 +18,11 @@ from pages.common.results import Number, Result, Summary, warnings_of
 from pages.common.wall import Pair
 from pfd_engine.cost import Model, PastRun
 from pfd_engine.errors import InputError
+from pfd_engine.stored_verdict import Judged, badge_of, is_diagnostic, judge_runs
 from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
     from pfd_engine.runs import Run
     from pfd_engine.store import Store
@@ -32,7 +31,6 @@ LOG = logging.getLogger("pfd_engine.pages")
 INGEST_EVERY_SECONDS = 1.0
 BORROWED_FOR_SECONDS = 10.0
 PAST_RUNS = 50
-METRICS = ("PFD", "E_mem", "E_emp")
 
 
 @dataclass
@@ -100,14 +98,14 @@ def read_result(run_id: str) -> Result | None:
     run = store_queries.run(the_store(), run_id)
     if run is None or not isinstance(run["result"], dict):
         return None
-    summaries = _summaries([run])
+    judged = judge_runs(the_store(), {run_id: run["result"]})[run_id]
+    summaries = _summaries([run], {run_id: judged})
     if not summaries:
         return None
-    distances, seeds = _distances(run_id)
     folder = find_run(run_id)
     told = [] if folder is None else [event.get("message") for event in folder.events("warning")]
     summary = replace(summaries[0], warnings=warnings_of(run["result"], told))
-    return Result(summary, run["result"], _config(run["config"]), distances, seeds, read_pairs(run_id))
+    return Result(summary, judged.details, _config(run["config"]), judged.distances, judged.seeds, read_pairs(run_id))
 
 
 def find_run(run_id: str) -> Run | None:
@@ -196,16 +194,19 @@ def _opened(root: str | None) -> Opened:
         return Opened(Store(workspace, PUBLISHED_DATABASE, in_memory=True), reason)
 
 
-def _summaries(runs: Sequence[Mapping[str, Any]]) -> list[Summary]:
+def _summaries(runs: Sequence[Mapping[str, Any]], judged: Mapping[str, Judged] | None = None) -> list[Summary]:
     """Return a summary for each run that has numbers."""
     if not runs:
         return []
     rows = the_store().rows(
         "select * from measurements where list_contains(?::varchar[], run_id) and band is null", [[run["run_id"] for run in runs]]
     )
+    if judged is None:
+        found = {run["run_id"]: json.loads(run["result"]) if isinstance(run["result"], str) else run["result"] for run in runs}
+        judged = judge_runs(the_store(), found)
     summaries = []
     for run in runs:
-        details = json.loads(run["result"]) if isinstance(run["result"], str) else run["result"]
+        details = judged[run["run_id"]].details
         mine = [row for row in rows if (row["run_id"], row["source"]) == (run["run_id"], run["source"]) and _is_main(row, details)]
         if not mine:
             continue
@@ -233,6 +234,9 @@ def _summaries(runs: Sequence[Mapping[str, Any]]) -> list[Summary]:
                 warnings=warnings_of(details),
                 distillation=details.get("distillation") or {},
                 loses_coupling=bool(details.get("coupling_note")),
+                verdict=badge_of(judged[run["run_id"]].verdict),
+                is_twin=judged[run["run_id"]].is_twin,
+                is_diagnostic=is_diagnostic(details),
             )
         )
     return summaries
@@ -251,21 +255,6 @@ def training_curve(run_id: str) -> pd.DataFrame:
     from pfd_engine import store_queries
 
     return store_queries.training_curves(the_store(), run_id)
-
-
-def _distances(run_id: str) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
-    """Return each metric's squared distances by seed, and the seeds; a metric that was not measured on the seeds of the PFD is left out."""
-    from pfd_engine import store_queries
-
-    distances: dict[str, NDArray[np.float64]] = {}
-    seeds = np.empty(0, dtype=np.int64)
-    for metric in METRICS:
-        frame = store_queries.noise_distances(the_store(), run_id, metric)
-        if metric == "PFD":
-            seeds = frame["seed"].to_numpy(dtype=np.int64)
-        if len(frame) and np.array_equal(frame["seed"].to_numpy(), seeds):
-            distances[metric] = frame["distance"].to_numpy(dtype=np.float64)
-    return distances, seeds
 
 
 def _config(values: object) -> Any:

@@ -70,6 +70,11 @@ def bias_variance(run_id: str, stamp: str) -> BiasVariance:
     return analyses.bias_variance(the_store(), run_id)
 
 
+def baselines(run_id: str) -> dict[str, float]:
+    """Return what E_gen of a sweep is set beside (`sweep_queries.sweep_baselines`); a floor may be measured after the sweep."""
+    return _baselines(run_id, the_store().version)
+
+
 def trade_offs() -> pd.DataFrame:
     """Return every student's error with its costs: the columns of `sweep_queries.trade_off_rows`, and `network_calls`,
     `keeps_coupling`, `name`, `key` (unique) and `group` (teacher and descriptor: what can be compared)."""
@@ -103,6 +108,13 @@ def _sweeps(experiment: str, version: str) -> list[Sweep]:
     from pfd_engine.sweep_queries import sweep_runs
 
     return [Sweep(**row) for row in sweep_runs(the_store(), experiment)]
+
+
+@st.cache_data(max_entries=KEPT, show_spinner=False)
+def _baselines(run_id: str, version: str) -> dict[str, float]:
+    from pfd_engine.sweep_queries import sweep_baselines
+
+    return sweep_baselines(the_store(), run_id)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)  # nobody changes this frame, and copying it takes longer than the page

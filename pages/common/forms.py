@@ -23,7 +23,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 EVALUATE_FORM = Form(
     EvaluateConfig,
-    folded=("seed", "sigma_min", "sigma_max", "student_steps", "batch_size", "target_relative_error"),
+    folded=("seed", "sigma_min", "sigma_max", "student_steps", "batch_size", "target_relative_error", "outside_range"),
     references=("teacher", "student"),
 )
 # Steps, seed and batch size of a training are not those of an evaluation, and a descriptor there may need a file.

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pages.common import words
 from pages.common.results import Result, as_float, mapping
 from pfd_engine.references import HubReference, parse_reference
 
+if TYPE_CHECKING:
+    from pfd_engine.run_config import RunConfig
+
 
 def command(result: Result) -> str:
     """Return the command line that measures the same again: Hub references are pinned to the commits that were measured."""
+    return again(result).command()
+
+
+def again(result: Result, **changes: Any) -> RunConfig:
+    """Return the configuration that measures the same again, with `changes`; Hub references are pinned to what was measured."""
     assert result.config is not None
     roles = [role for role in ("teacher", "student") if role in type(result.config).model_fields]
-    return result.config.model_copy(update={role: pinned(result, role, getattr(result.config, role)) for role in roles}).command()
+    return result.config.model_copy(update={role: pinned(result, role, getattr(result.config, role)) for role in roles} | changes)
 
 
 def pinned(result: Result, role: str, reference: str) -> str:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from pages.common import words
 from pages.common.wall import Pair
-from pfd_engine.analysis import Verdict, judge_student
-from pfd_engine.analysis.verdicts import MEM_GEN
 from pfd_engine.figures import COLORS
+from pfd_engine.result_context import baselines, marks
+from pfd_engine.stored_verdict import judge_stored, said
 
 if TYPE_CHECKING:
+    from pfd_engine.analysis import Verdict
     from pfd_engine.run_config import RunConfig
 
 # Beside every number, and in every plot, of a student that does not keep the teacher's noise-to-image coupling.
@@ -57,7 +58,11 @@ class Number:
 
 @dataclass(frozen=True)
 class Summary:
-    """One line of the list of results: `numbers` maps a metric to its number; `distillation` is what was distilled, if anything was."""
+    """One line of the list of results: `numbers` maps a metric to its number; `distillation` is what was distilled, if anything was.
+
+    `verdict` is the word of the verdict with its color (None: there is none). `is_twin`: the student is the teacher retrained with another
+    seed. `is_diagnostic`: the map with the teacher's denoiser outside the student's trained range.
+    """
 
     run_id: str
     teacher: str
@@ -73,6 +78,9 @@ class Summary:
     warnings: tuple[str, ...] = ()
     distillation: Mapping[str, Any] = field(default_factory=dict)
     loses_coupling: bool = False
+    verdict: tuple[str, str] | None = None
+    is_twin: bool = False
+    is_diagnostic: bool = False
 
     @property
     def note(self) -> str:
@@ -102,19 +110,19 @@ class Result:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Whether the student memorizes; None without a training set, and undetermined for an older result, which has no baselines."""
-        generalization, memorization = self.distances.get("PFD"), self.distances.get("E_mem")
-        if generalization is None or memorization is None or len(generalization) != len(memorization) or len(generalization) < 2:
-            return None
-        return judge_student(
-            generalization,
-            memorization,
-            self.distances.get("E_emp"),
-            spread_teacher=self.distances.get("spread_teacher"),
-            spread_empirical=self.distances.get("spread_empirical"),
-            distinct_samples=self.summary.num_samples,
-            keeps_coupling=not self.summary.loses_coupling,
-        )
+        """The verdict by today's rule; None for a diagnostic map, and without distances."""
+        return judge_stored(self.details, self.distances)
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """What the PFD is set beside: `constant_image`, `shuffled_ceiling`, `retrained_floor`, as far as they are known."""
+        return baselines(self.details, self.distances)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Every warning, those of the run first, without full stops."""
+        told = self.summary.warnings
+        return (*told, *marks(self.details, self.distances, told))
 
 
 def warnings_of(details: object, others: Iterable[object] = ()) -> tuple[str, ...]:
@@ -125,9 +133,9 @@ def warnings_of(details: object, others: Iterable[object] = ()) -> tuple[str, ..
     return tuple(dict.fromkeys(str(sentence).rstrip(".") for sentence in sentences if sentence))
 
 
-def warnings_html(summary: Summary) -> str:
-    """Return the warnings of a result in HTML, one a line; empty where there is none."""
-    items = "".join(f"<p>{escape(sentence[:1].upper() + sentence[1:])}.</p>" for sentence in summary.warnings)
+def warnings_html(warnings: Iterable[str]) -> str:
+    """Return warnings in HTML, one a line; empty where there is none."""
+    items = "".join(f"<p>{escape(sentence[:1].upper() + sentence[1:])}.</p>" for sentence in warnings)
     return f'<div class="warnings">{items}</div>' if items else ""
 
 
@@ -148,8 +156,7 @@ def summary_card(summary: Summary) -> None:
         for name, n in shown.items()
     ]
     warned = f" :orange-badge[{words.count(len(summary.warnings), 'warning')}]" if summary.warnings else ""
-    kind = " :blue-badge[distilled]" if summary.distillation else ""
-    st.markdown(f"**{title(summary)}**{kind} {badge(summary)}{warned}  \n" + " · ".join(parts))
+    st.markdown(f"**{title(summary)}**{badges(summary)}{warned}  \n" + " · ".join(parts))
     notes = [
         f"N = {summary.num_samples:,} training samples" if summary.num_samples else "",
         f"{summary.num_noises:,} noises" if summary.num_noises else "",
@@ -160,39 +167,36 @@ def summary_card(summary: Summary) -> None:
     st.caption(words.markdown(" · ".join(note for note in notes if note)))
 
 
-def badge(summary: Summary) -> str:
-    """Return the verdict as a Markdown badge where the intervals alone tell it; empty where they overlap or one is missing."""
-    pfd, e_mem, e_emp = (summary.numbers.get(metric, Number()) for metric in ("PFD", "E_mem", "E_emp"))
-    if None in (pfd.ci_low, pfd.ci_high, e_mem.ci_low, e_mem.ci_high):
-        return ""
-    if e_mem.ci_high < pfd.ci_low:  # type: ignore[operator]
-        return ":red-badge[memorizes]"
-    bounds = [bound for bound in (e_mem.ci_low, e_emp.ci_low) if bound is not None]
-    return ":green-badge[generalizes]" if pfd.ci_high < min(bounds) else ""  # type: ignore[operator]
+def kinds(summary: Summary) -> str:
+    """Return what kind of result it is as Markdown badges; empty for an ordinary evaluation."""
+    marked = {
+        ("distilled", "blue"): bool(summary.distillation),
+        ("retrained teacher", "violet"): summary.is_twin,
+        ("diagnostic map", "violet"): summary.is_diagnostic,
+    }
+    return "".join(f" :{color}-badge[{name}]" for (name, color), applies in marked.items() if applies)
+
+
+def badges(summary: Summary) -> str:
+    """Return what kind of result it is, and its verdict, as Markdown badges; empty where there is nothing to mark."""
+    if summary.verdict is None:
+        return kinds(summary)
+    word, color = summary.verdict
+    return f"{kinds(summary)} :{color}-badge[{word}]"
 
 
 def verdict_html(result: Result) -> str:
-    """Return the sentence that answers *does it memorize?*, computed from the paired distances, as HTML; empty without a training set."""
-    verdict = result.verdict
-    if verdict is None:
+    """Return the sentence that answers *does it memorize?*, computed from the paired distances, as HTML; empty where none can be said."""
+    found = said(result.verdict, result.details, is_twin=result.summary.is_twin)
+    if found is None:
         return ""
-    numbers, samples = result.summary.numbers, result.summary.num_samples
-    e_mem, pfd, ratio = (numbers.get(metric, Number()) for metric in ("E_mem", "PFD", "memorization_ratio"))
-    of_training = f"the empirical map of its {samples:,} training samples" if samples else "the empirical map of its training set"
-    memorized, teacher = f"{of_training} ({e_mem})", f"its teacher ({pfd})"
-    lead, reason, color = {
-        "memorizes": ("The student memorizes", f"it ends closer to {memorized} than to {teacher}", COLORS["E_mem"]),
-        "generalizes": ("The student generalizes", f"it ends closer to {teacher} than to {memorized}", COLORS["PFD"]),
-    }.get(verdict.word, ("Undetermined", verdict.sentence.rstrip("."), COLORS["empirical map"]))
-    paired = ""
-    if difference := verdict.comparisons.get(MEM_GEN):
-        paired = f"; E_mem² − PFD² = {words.with_interval(difference.value, difference.ci_low, difference.ci_high)}, paired by noise"
+    ratio, note = result.summary.numbers.get("memorization_ratio", Number()), result.summary.note
     share = ""
     if ratio.value is not None:
         share = f" For {percent(ratio)} of the noises the nearest training image is closer than a third of the second nearest."
-    coupled = f" For this student every distance {result.summary.note}." if result.summary.note else ""
+    coupled = f" For this student every distance {note}." if note else ""
     return (
-        f'<p class="verdict" style="--mark:{color}"><strong>{escape(lead)}</strong>: {escape(reason + paired)}.'
+        f'<p class="verdict" style="--mark:{COLORS[found.color]}"><strong>{escape(found.lead)}</strong>: {escape(found.reason)}.'
         f"{escape(share + coupled)}</p>"
     )
 
@@ -210,23 +214,26 @@ def percent(ratio: Number) -> str:
 
 
 def cards(result: Result) -> str:
-    """Return the headline numbers as HTML."""
-    numbers, details = result.summary.numbers, result.details
-    pfd, shuffled, rms = numbers.get("PFD", Number()), as_float(details.get("shuffled")), as_float(details.get("rms_per_coordinate"))
-    items = [("PFD to the teacher", pfd.alone, _spread(pfd))]
-    if shuffled:
-        share = pfd.times(1 / shuffled)
-        items.append(("PFD / shuffled ceiling", share.alone, f"{share.spelled}\nceiling {words.number(shuffled)}: paired at random"))
-    if rms is not None and pfd.value:
-        per_coordinate = pfd.times(rms / pfd.value)
-        in_range = "\ndata lie in [−1, 1]" if result.summary.descriptor == "pixel" and rms <= 1 else ""
-        items.append(("RMS per coordinate", per_coordinate.alone, per_coordinate.spelled + in_range))
+    """Return the headline numbers as HTML, what they are set beside among them."""
+    numbers, details, known = result.summary.numbers, result.details, result.baselines
+    pfd, rms = numbers.get("PFD", Number()), as_float(details.get("rms_per_coordinate"))
+    per_coordinate = f"\nRMS per coordinate {pfd.times(rms / pfd.value).alone}" if rms is not None and pfd.value else ""
+    note = f"\n{result.summary.note}" if result.summary.note else ""
+    items = [("PFD to the teacher", pfd.alone, _spread(pfd) + per_coordinate + note)]
+    constant = "Constant image" if result.summary.descriptor == "pixel" else "Constant feature"
+    beside = {
+        "constant_image": (constant, "the best one, to the teacher"),
+        "shuffled_ceiling": ("Shuffled ceiling", "noises paired at random"),
+        "retrained_floor": ("Retrained floor", "a teacher of another seed"),
+    }
+    for name, (label, meaning) in beside.items():
+        if baseline := known.get(name):
+            share = "" if pfd.value is None else f"\nPFD is {100 * pfd.value / baseline:.0f} % of it"
+            items.append((label, words.number(baseline), meaning + share))
     if "E_mem" in numbers:
-        items.append(("E_mem to the training set", numbers["E_mem"].alone, _spread(numbers["E_mem"])))
+        items.append(("E_mem to the training set", numbers["E_mem"].alone, _spread(numbers["E_mem"]) + note))
     if "memorization_ratio" in numbers:
         items.append(("Memorization ratio", *_share(numbers["memorization_ratio"])))
-    if note := result.summary.note:
-        items = [(name, value, spread if "ratio" in name else f"{spread}\n{note}") for name, value, spread in items]
     items += [(f"{metric} score", *_share(numbers[metric])) for metric in SCORES if metric in numbers]
     return words.numbers(items)
 

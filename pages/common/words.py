@@ -88,11 +88,13 @@ def settings(values: Mapping[str, Any]) -> str:
     if own := values.get("student_steps"):
         parts.append(f"student takes {count(own, 'step')}")
     if (solver, steps) != (default["solver"], default["steps"]):
-        parts.append(f"{solver}, {count(steps, 'step')}")
+        parts.append(f"{solver}, {'steps chosen automatically' if steps == 'auto' else count(steps, 'step')}")
     if seed := values.get("seed"):
         parts.append(f"seeds from {seed}")
     if (descriptor := values.get("descriptor") or default["descriptor"]) != default["descriptor"]:
         parts.append(f"compared by {descriptor}")
+    if values.get("outside_range") == "teacher":
+        parts.append("diagnostic map")
     return " · ".join(parts)
 
 

@@ -7,9 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pfd_engine.bundles.format import FIGURES_FILE, TABLE_FILES, WALLS, Provenance
+from pfd_engine.result_context import BASELINES, baselines
+from pfd_engine.stored_verdict import Judged, badge_of, is_diagnostic
 
 MOST_NUMBERS, MOST_RUNS, MOST_WALLS = 60, 50, 12
 METRICS = ("PFD", "E_mem", "memorization_ratio")
+NUMBERS_NOTE = (
+    "Intervals are 95 %, over noises. Constant image: the distance of the best one to the teacher. Shuffled: both models' end points, "
+    "paired at random. Retrained floor: the distance of a teacher retrained with another seed.\n"
+)
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -22,9 +28,16 @@ class Sweep(NamedTuple):
 
 
 def write_card(
-    provenance: Provenance, tables: Rows, sweeps: Sequence[Sweep], walls: Sequence[str], repository: str | None, figures: bool
+    provenance: Provenance,
+    tables: Rows,
+    sweeps: Sequence[Sweep],
+    walls: Sequence[str],
+    repository: str | None,
+    figures: bool,
+    judged: Mapping[str, Judged],
 ) -> str:
-    """Return README.md; `walls` are the runs that have a picture, `repository` is where the bundle goes, None for a folder alone."""
+    """Return README.md; `walls` are the runs that have a picture, `repository` is where the bundle goes, None for a folder alone, and
+    `judged` are the evaluations with their verdicts, by run."""
     where = repository or "./this-folder"
     sections = [
         _front_matter(provenance, tables),
@@ -32,7 +45,7 @@ def write_card(
         "Teacher and student start from the same noise; probability flow distance (PFD) is how far apart they end. A small PFD to the "
         "teacher means that the student generalizes, a small distance to its own training set (E_mem) that it memorizes.\n",
         _findings(sweeps, figures),
-        _numbers(tables),
+        _numbers(tables, judged),
         "## Open it beside your own results\n",
         f"```bash\npython -m pfd_engine pull {where}\n```\n",
         "The app then shows these results with their source, never mixed with yours. The tables are ordinary Parquet files: "
@@ -65,7 +78,7 @@ def _findings(sweeps: Sequence[Sweep], figures: bool) -> str:
     return "## What the sweeps show\n\n" + "\n".join(lines) + "\n" + more
 
 
-def _numbers(tables: Rows) -> str:
+def _numbers(tables: Rows, judged: Mapping[str, Judged]) -> str:
     """Return a row for each evaluation, with the numbers that it has, and what they mean where a student loses the coupling."""
     uncoupled = _uncoupled(tables["runs"])
     found: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = {}
@@ -75,16 +88,45 @@ def _numbers(tables: Rows) -> str:
             found.setdefault(key, {})[row["metric"]] = row
     if not found:
         return ""
-    heads = ["student", "own steps", "teacher", "noises", "descriptor", "PFD", "E_mem", "memorization ratio"]
-    lines = ["## Numbers\n", "Intervals are 95 %, over noises.\n", _row(heads), _row(["---"] * len(heads))]
+    heads = ["student", "own steps", "teacher", "noises", "descriptor", "PFD", "constant image", "shuffled", "retrained floor"]
+    heads += ["E_mem", "memorization ratio", "verdict"]
+    lines = ["## Numbers\n", NUMBERS_NOTE, _row(heads), _row(["---"] * len(heads))]
     for key in sorted(found, key=lambda key: [str(part or "") for part in key])[:MOST_NUMBERS]:
-        _, student, steps, teacher, noises, descriptor = key
+        run_id, student, steps, teacher, noises, descriptor = key
         mark = " †" if key[:3] in uncoupled else ""
-        numbers = [_with_interval(found[key].get(metric)) + (mark if metric != "memorization_ratio" else "") for metric in METRICS]
-        lines.append(_row([_code(student), f"{steps or '-'}", _code(teacher), f"{noises or 0:,}", text(descriptor or "pixel"), *numbers]))
+        pfd, e_mem, ratio = (_with_interval(found[key].get(metric)) for metric in METRICS)
+        of = [_code(student), f"{steps or '-'}", _code(teacher), f"{noises or 0:,}", text(descriptor or "pixel")]
+        own = judged.get(run_id)
+        is_main = own is not None and (_reference(own.details), own.details.get("student_steps")) == (student, steps)
+        beside = _beside(found[key].get("PFD"), own if is_main else None)
+        lines.append(_row([*of, pfd + mark, *beside, e_mem + mark, ratio, _verdict(own) if own is not None and is_main else "-"]))
     more = f"\n{len(found) - MOST_NUMBERS:,} more are in `measurements.parquet`.\n" if len(found) > MOST_NUMBERS else ""
     more += "".join(f"\n† {text(note)}.\n" for note in dict.fromkeys(uncoupled.values()))
     return "\n".join(lines) + "\n" + more
+
+
+def _beside(row: Mapping[str, Any] | None, judged: Judged | None) -> list[str]:
+    """Return the constant image, the ceiling and the retrained floor beside a PFD, a dash for what is not known."""
+    known = {} if judged is None else baselines(judged.details, judged.distances)
+    if row is not None:
+        stated = {"constant_image": row.get("spread"), "shuffled_ceiling": row.get("shuffled")}
+        known |= {name: value for name, value in stated.items() if value is not None}
+    return ["-" if (value := known.get(name)) is None else f"{value:.4g}" for name in BASELINES]
+
+
+def _verdict(judged: Judged) -> str:
+    """Return the verdict in a word or two."""
+    if is_diagnostic(judged.details):
+        return "none (diagnostic map)"
+    if judged.is_twin:
+        return "none (retrained teacher)"
+    badge = badge_of(judged.verdict)
+    return "none" if badge is None else badge[0]
+
+
+def _reference(details: Mapping[str, Any]) -> Any:
+    student = details.get("student")
+    return student.get("reference") if isinstance(student, Mapping) else None
 
 
 def _uncoupled(runs: Sequence[Mapping[str, Any]]) -> dict[tuple[Any, ...], str]:

@@ -75,6 +75,7 @@ class Result(_Numbers):
 
     value: float | None = None
     interval_method: Name | None = None
+    confidence: float | None = None
     shuffled: float | None = None
     spread: float | None = None
     student_spread: float | None = None

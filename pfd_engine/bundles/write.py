@@ -34,6 +34,7 @@ from pfd_engine.publish import selection
 from pfd_engine.store import Store
 from pfd_engine.store_ingest import arrow_schema
 from pfd_engine.store_schema import TABLES
+from pfd_engine.stored_verdict import judge_runs
 
 DEFAULT_LICENSE = "cc-by-4.0"
 ROWS_A_GROUP = {"noise_distances": 1_000, "pairs": 1_000}
@@ -96,7 +97,9 @@ def _fill(store: Store, tables: Rows, folder: Path, repository: str | None, lice
         (folder / FIGURES_FILE).write_text(page, encoding="utf-8")
     provenance = _provenance(tables, license_name)
     (folder / PROVENANCE_FILE).write_text(provenance.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    card = write_card(provenance, tables, sweeps, walls, repository, page is not None)
+    results = {run["run_id"]: result_of(run) for run in tables["runs"] if run["kind"] != "sweep"}
+    judged = judge_runs(store, results)
+    card = write_card(provenance, tables, sweeps, walls, repository, page is not None, judged)
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
     done(3)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from pfd_engine.figures.style import COLORS, NEUTRAL, band, finish, log_ticks, sequence, transparent
+from pfd_engine.figures.style import COLORS, NEUTRAL, band, finish, log_ticks, references, sequence, transparent
 
 COLUMNS = ["size", "num_samples", "step", "quantity", "value", "ci_low", "ci_high", "seeds", "mark"]
 BANDS = ["size", "num_samples", "step", "band", "value", "ci_low", "ci_high", "seeds"]
@@ -34,8 +36,11 @@ def dynamics_frame(curves: pd.DataFrame, verdicts: pd.DataFrame, losses: pd.Data
     return frame.sort_values(["quantity", "num_samples", "step"], kind="stable").reset_index(drop=True)
 
 
-def dynamics(frame: pd.DataFrame, unit: str = "data units") -> go.Figure:
-    """Draw a `dynamics_frame`: errors above, losses below, one color a value of N; `customdata` of a point is size, N, step."""
+def dynamics(frame: pd.DataFrame, unit: str = "data units", baselines: Mapping[str, float] | None = None) -> go.Figure:
+    """Draw a `dynamics_frame`: errors above, losses below, one color a value of N; `customdata` of a point is size, N, step.
+
+    `baselines` are what E_gen is set beside (`references`).
+    """
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.64, 0.36], vertical_spacing=0.05)
     values = sorted(frame["num_samples"].unique())
     for num_samples, color in zip(values, sequence(len(values)), strict=True):
@@ -58,6 +63,7 @@ def dynamics(frame: pd.DataFrame, unit: str = "data units") -> go.Figure:
     for mark in frame.loc[frame["mark"] != "", "mark"].unique():
         marker = {"symbol": MARKS[mark], "size": 13, "color": NEUTRAL}
         figure.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name=mark, marker=marker), row=1, col=1)
+    references(figure, baselines or {}, frame["step"], row=1, col=1)
     figure.update_xaxes(type="log", **log_ticks(frame["step"]))
     figure.update_xaxes(title_text="Training step (log scale)", row=2, col=1)
     figure.update_yaxes(title_text=f"E_gen ({unit})", row=1, col=1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from pfd_engine import words
-from pfd_engine.figures.style import COLORS, NAMES, NEUTRAL, band, finish, sequence, symbols
+from pfd_engine.figures.style import COLORS, NAMES, NEUTRAL, band, finish, references, sequence, symbols
 
 CROSSING = "N*"
 COLUMNS = ["size", "parameters", "metric", "num_samples", "abscissa", "abscissa_low", "abscissa_high"]
@@ -40,10 +42,12 @@ def scaling_frame(curves: pd.DataFrame, crossings: pd.DataFrame, exponent: float
     return frame[frame["abscissa"].notna()].reset_index(drop=True)
 
 
-def scaling(frame: pd.DataFrame, exponent: float = 0.0, unit: str = "data units") -> go.Figure:
+def scaling(
+    frame: pd.DataFrame, exponent: float = 0.0, unit: str = "data units", baselines: Mapping[str, float] | None = None
+) -> go.Figure:
     """Draw a `scaling_frame`: E_gen solid, E_mem dotted, each with its band, one color a size, crossings with their intervals.
 
-    A point's `customdata` starts with its size and its N (no N for a crossing).
+    A point's `customdata` starts with its size and its N (no N for a crossing). `baselines` are what E_gen is set beside (`references`).
     """
     sizes = list(frame.sort_values("parameters", kind="stable")["size"].unique())
     colors = dict(zip(sizes, sequence(len(sizes)), strict=True))
@@ -69,6 +73,7 @@ def scaling(frame: pd.DataFrame, exponent: float = 0.0, unit: str = "data units"
             figure.add_scatter(x=[None], y=[None], mode="lines+markers", name=NAMES[metric], **style)
     if (frame["metric"] == CROSSING).any():
         figure.add_scatter(x=[None], y=[None], mode="markers", name="crossing N*, 95 % interval", marker=_mark(NEUTRAL))
+    references(figure, baselines or {}, frame.loc[frame["metric"] != CROSSING, "abscissa"])
     _axes(figure, frame, exponent)
     figure.update_yaxes(title_text=f"Distance ({unit})", rangemode="tozero")
     return finish(figure, height=HEIGHT)

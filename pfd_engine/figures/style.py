@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,25 @@ def sequence(count: int) -> list[str]:
     positions = np.linspace(0, len(SEQUENCE) - 1, count) if count > 1 else np.zeros(count)
     mixed = [np.stack([np.interp(p, range(len(SEQUENCE)), anchors[:, c]) for c in range(3)]) ** (1 / 2.2) for p in positions]
     return ["#" + "".join(f"{round(float(channel)):02x}" for channel in color) for color in mixed]
+
+
+REFERENCES = {"constant_image": ("best constant image", "dash"), "retrained_floor": ("teacher retrained with another seed", "dashdot")}
+
+
+def references(figure: go.Figure, known: Mapping[str, float], x: ArrayLike, **place: int) -> None:
+    """Draw what E_gen is set beside as level lines from the least to the largest of `x`, each named with its value in the legend.
+
+    `known` are the baselines of `findings.baselines`; `place` is the row and column of a subplot.
+    """
+    at = np.asarray(x, dtype=np.float64)
+    at = at[np.isfinite(at)]
+    for name, (label, dash) in REFERENCES.items():
+        if len(at) and (value := known.get(name)) is not None:
+            line = go.Scatter(
+                x=[at.min(), at.max()], y=[value, value], mode="lines", name=f"{label}, {value:.2f}",
+                line={"color": NEUTRAL, "width": 1.5, "dash": dash}, hovertemplate=f"E_gen of the {label}: {value:.3f}<extra></extra>",
+            )  # fmt: skip
+            figure.add_trace(line, **place)
 
 
 def symbols(count: int) -> list[str]:

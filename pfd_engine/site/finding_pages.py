@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pfd_engine import figures, findings, store_queries, words
 from pfd_engine.analysis import collapse_sentence, pareto_front, scaling_details, trade_off_sentence
-from pfd_engine.finding_tables import NOTES, collapse_table, crossings_table, parts_table, shared_line, verdicts_table
+from pfd_engine.finding_tables import NOTES, baselines_line, collapse_table, crossings_table, parts_table, shared_line, verdicts_table
 from pfd_engine.site.blocks import Code, Facts, Figure, Heading, Note, Page, Prose, Rows, Sentence, Wall
 from pfd_engine.store import Store
-from pfd_engine.sweep_queries import sweep_measurements, sweep_runs
+from pfd_engine.sweep_queries import sweep_baselines, sweep_measurements, sweep_runs
 from pfd_engine.trade_off_table import trade_off_frame, with_noises
 from pfd_engine.wall import Pair
 
@@ -107,11 +107,12 @@ def _scaling(store: Store, sweep: Sweep) -> Iterator[Any]:
     if analysis.curves.empty:
         return
     unit, fitted = words.unit(sweep.facts.get("descriptor")), analysis.exponent.value
-    caption = shared_line(sweep.facts, "bands and intervals: 95 %, over students and noises")
+    beside = sweep_baselines(store, sweep.run_id)
+    caption = shared_line(sweep.facts, baselines_line(beside), "bands and intervals: 95 %, over students and noises")
     for name, exponent in (("scaling", 0.0), ("scaling-rescaled", fitted)):
         if exponent == exponent:
             frame = figures.scaling_frame(analysis.curves, analysis.crossings, exponent)
-            drawn = figures.scaling(frame, exponent, unit)
+            drawn = figures.scaling(frame, exponent, unit, beside)
             axis = f"N / parameters^{exponent:.2f}" if exponent else "the training samples N"
             yield Figure(f"{name}-{sweep.name}", drawn, f"E_gen and E_mem against {axis}. {sweep.sentence}", frame, caption)
     yield Heading("Where E_mem and E_gen cross", 3)
@@ -127,10 +128,11 @@ def _scaling(store: Store, sweep: Sweep) -> Iterator[Any]:
 def _dynamics(store: Store, sweep: Sweep) -> Iterator[Any]:
     found = findings.dynamics(store, sweep.run_id)
     analysis, bands = found.analysis, found.bands
-    caption = shared_line(sweep.facts, "bands: 95 % at each step by itself, over students and noises")
+    beside = sweep_baselines(store, sweep.run_id)
+    caption = shared_line(sweep.facts, baselines_line(beside), "bands: 95 % at each step by itself, over students and noises")
     for size in map(str, analysis.curves["size"].unique() if len(analysis.curves) else ()):
         frame = figures.dynamics_frame(analysis.curves, analysis.verdicts, found.losses, size)
-        drawn = figures.dynamics(frame, words.unit(sweep.facts.get("descriptor")))
+        drawn = figures.dynamics(frame, words.unit(sweep.facts.get("descriptor")), beside)
         yield Figure(f"dynamics-{sweep.name}-{size}", drawn, f"E_gen and losses along training, {size}. {sweep.sentence}", frame, caption)
         yield Heading(f"Verdict for each N, {size}", 3)
         yield Rows(verdicts_table(analysis, size), NOTES["verdicts"])

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from pfd_engine import figures, methods_text, store_queries, words
-from pfd_engine.analysis import convergence, judge_student
-from pfd_engine.analysis.verdicts import MEM_GEN
+from pfd_engine.analysis import convergence
 from pfd_engine.finding_tables import Table, percent
+from pfd_engine.result_context import BASELINES, baselines, footnotes, how_big, marks
 from pfd_engine.site.blocks import Code, Facts, Figure, Formula, Heading, Note, Page, Prose, Rows, Sentence, Wall
 from pfd_engine.site.finding_pages import FILES, NAMES, OWN, Sweep, empty, provenance, read_pairs
 from pfd_engine.store import Store
+from pfd_engine.stored_verdict import Judged, judge_runs, said
 
 LATEST = 12
-VERDICTS = {
-    "memorizes": ("The student memorizes", "E_mem", "it ends closer to the exact flow of its training set than to its teacher"),
-    "generalizes": ("The student generalizes", "E_gen", "it ends closer to its teacher than to the exact flow of its training set"),
-}
 SCORES = {"RP": "RP score (student and teacher make the same image)", "M": "M score (copies of training images)"}
 LABELS = {"PFD": "PFD to the teacher", "E_mem": "E_mem to the training set", "memorization_ratio": "Memorization ratio", **SCORES}
 PFD_MATHML = (
@@ -69,7 +65,8 @@ def results_page(store: Store, run_ids: list[str] | None) -> Page:
         "qualify row_number() over (partition by run_id order by source desc) = 1 order by created desc nulls last, run_id limit ?",
         parameters,
     )
-    blocks = [block for run in runs for block in _result(store, run["run_id"], json.loads(run["result"]))]
+    judged = judge_runs(store, {run["run_id"]: json.loads(run["result"]) for run in runs})
+    blocks = [block for run_id, found in judged.items() for block in _result(store, run_id, found)]
     return Page("results.html", "Results", "Results: one student, one teacher", empty(blocks))
 
 
@@ -86,32 +83,24 @@ def methods_page() -> Page:
     return Page("methods.html", "Methods", "Methods", blocks)
 
 
-def _result(store: Store, run_id: str, result: dict[str, Any]) -> list[Any]:
+def _result(store: Store, run_id: str, judged: Judged) -> list[Any]:
     """Return the section of one run; empty where it has no numbers."""
-    names = [words.short(str(_model(result, role).get("reference") or "?")) for role in ("student", "teacher")]
-    distances = {metric: store_queries.noise_distances(store, run_id, metric) for metric in ("PFD", "E_mem", "E_emp")}
-    pfd = distances["PFD"]
-    if pfd.empty:
+    result = judged.details
+    squared = {name: values for name, values in judged.distances.items() if name in ("PFD", "E_mem")}
+    if not squared:
         return []
-    paired = {metric: frame for metric, frame in distances.items() if np.array_equal(frame["seed"].to_numpy(), pfd["seed"].to_numpy())}
-    squared = {metric: frame["distance"].to_numpy(dtype=np.float64) for metric, frame in paired.items()}
-    empirical = squared.pop("E_emp", None)
+    names = [words.short(str(_model(result, role).get("reference") or "?")) for role in ("student", "teacher")]
+    verdict, known = judged.verdict, baselines(result, judged.distances)
     blocks: list[Any] = [Heading(f"{names[0]} against {names[1]}")]
-    if "E_mem" in squared and len(pfd) > 1:
-        verdict = judge_student(
-            squared["PFD"],
-            squared["E_mem"],
-            empirical,
-            distinct_samples=(result.get("memorization") or {}).get("num_samples"),
-            keeps_coupling=not result.get("coupling_note"),
-        )
-        lead, color, reason = VERDICTS.get(verdict.word, ("Undetermined", "empirical map", verdict.sentence.rstrip(".")))
-        if difference := verdict.comparisons.get(MEM_GEN):
-            interval = words.with_interval(difference.value, difference.ci_low, difference.ci_high)
-            reason = f"{reason}; E_mem² − PFD² = {interval}, paired by noise"
-        blocks.append(Sentence(f"{reason}.", figures.COLORS[color], lead))
-    blocks.append(Rows(_numbers(store, run_id, result)))
-    blocks += [Note(f"{str(note)[:1].upper()}{str(note)[1:]}.") for note in [result.get("coupling_note")] if note]
+    if (told := said(verdict, result, is_twin=judged.is_twin)) is not None:
+        paired = f"; {told.paired}" if told.paired else ""
+        blocks.append(Sentence(f"{told.reason}{paired}.", figures.COLORS[told.color], told.lead))
+    if sentence := how_big(verdict, known, str(result.get("descriptor") or "pixel")):
+        blocks.append(Note(sentence))
+    blocks.append(Rows(_numbers(store, run_id, result, known)))
+    told_before = tuple(str(warning) for warning in result.get("warnings") or ())
+    limits = (result.get("coupling_note"), *told_before, *marks(result, judged.distances, told_before), *footnotes(result))
+    blocks += [Note(f"{str(note)[:1].upper()}{str(note)[1:].rstrip('.')}.") for note in limits if note]
     unit = words.unit(result.get("descriptor"))
     frame = convergence(squared)
     alt = f"The distances of {names[0]} from the first M noises, with 95 % bands"
@@ -130,7 +119,7 @@ def _result(store: Store, run_id: str, result: dict[str, Any]) -> list[Any]:
     return [*blocks, Heading("Where this comes from", 3), *provenance(store, run_id, _models(result))]
 
 
-def _numbers(store: Store, run_id: str, result: dict[str, Any]) -> Table:
+def _numbers(store: Store, run_id: str, result: Mapping[str, Any], known: Mapping[str, float]) -> Table:
     """Return the numbers of a run, those of a distilled student as it was asked for."""
     found = store_queries.measurements_of(store, run_id)
     if result.get("distillation"):
@@ -144,17 +133,16 @@ def _numbers(store: Store, run_id: str, result: dict[str, Any]) -> Table:
             value, low, high = (float(by_metric[metric][name]) for name in ("value", "ci_low", "ci_high"))
             share = metric == "memorization_ratio" or metric in SCORES
             rows.append([label, percent(value, low, high) if share else words.with_interval(value, low, high)])
-    if isinstance(result.get("shuffled"), (int, float)):
-        rows.append(["Shuffled ceiling", words.number(result["shuffled"])])
+    rows += [[label, words.number(known[name])] for name, label in BASELINES.items() if name in known]
     return Table(["number", "value [95 % interval]"], rows)
 
 
-def _model(result: dict[str, Any], role: str) -> dict[str, Any]:
+def _model(result: Mapping[str, Any], role: str) -> dict[str, Any]:
     found = result.get(role)
     return found if isinstance(found, dict) else {}
 
 
-def _models(result: dict[str, Any]) -> list[tuple[str, str]]:
+def _models(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for role in ("teacher", "student"):
         model = _model(result, role)
