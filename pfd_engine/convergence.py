@@ -72,7 +72,7 @@ def solver_errors(
 ) -> Generator[Progress, None, dict[str, SolverError | None]]:
     """Return the solver error of each pair in `tallies`, from the first noises followed again with 2n and 4n steps on both sides.
 
-    None for a pair of which neither map has a solver. Maps of other kinds, few-step students for example, stay as they are. Where maps differ
+    None for a pair of which neither map has a solver. Other maps, such as few-step students, stay as they are. Where maps differ
     in their steps or in their solver's order there is no common order to extrapolate by, so that the error is a bound.
     """
     block = solver_block(blocks)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pfd_engine import words
 from pfd_engine.store import Store
 from pfd_engine.store_queries import run
-from pfd_engine.sweep_queries import diagnostic_distances, sweep_distances, sweep_facts, sweep_measurements
+from pfd_engine.sweep_queries import diagnostic_distances, sweep_baselines, sweep_distances, sweep_facts, sweep_measurements
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +66,8 @@ def dynamics(store: Store, run_id: str) -> Dynamics:
 
     from pfd_engine.analysis import analyze_dynamics, dynamics_sentence, seed_means
 
-    measurements = sweep_measurements(store, run_id)
-    analysis = analyze_dynamics(measurements, sweep_distances(store, run_id), diagnostic=diagnostic_distances(store, run_id))
+    measurements, spread = sweep_measurements(store, run_id), sweep_baselines(store, run_id).get("constant_image")
+    analysis = analyze_dynamics(measurements, sweep_distances(store, run_id), spread, diagnostic_distances(store, run_id))
     losses = pd.concat([seed_means(measurements, loss).assign(quantity=loss) for loss in ("train_loss", "held_out_loss")])
     squares = measurements.assign(value=measurements["value"] ** 2)
     bands, totals = seed_means(measurements, "E_gen2"), seed_means(squares, "E_gen")

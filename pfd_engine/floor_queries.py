@@ -62,6 +62,24 @@ def retrained_floor(
     return RetrainedFloor(**found[0]) if found else None
 
 
+def constant_image(
+    store: Store, teacher_revision: str, descriptor: str, solver: str, steps: int, sigma_range: tuple[float, float], noises: range
+) -> float | None:
+    """Return the constant baseline of a teacher over some noises, from any row that states it for them; None where none does.
+
+    It belongs to the teacher and the noises, whatever student was measured with them. Noises are a range of seeds.
+    """
+    low, high = sigma_range
+    found = store.rows(
+        "select spread from measurements where metric in ('PFD', 'E_gen') and spread is not null and teacher_revision = ? "
+        "and descriptor = ? and solver = ? and solver_steps = ? "
+        "and abs(sigma_min - ?) <= 1e-6 * sigma_min and abs(sigma_max - ?) <= 1e-6 * sigma_max "
+        f"and noise_seed = ? and num_noises = ? order by {OWN_FIRST}, run_id limit 1",
+        [teacher_revision, descriptor, solver, steps, low, high, noises.start, len(noises)],
+    )
+    return float(found[0]["spread"]) if found else None
+
+
 def floor_of_result(store: Store, details: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the floor of a result's teacher, measured in the same way, with the entries that results keep; None where there is none.
 

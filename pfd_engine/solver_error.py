@@ -49,10 +49,10 @@ def next_rung(steps: int) -> int | None:
 def solver_error(value: float, squared: dict[int, NDArray[np.float64]], order: int | None) -> SolverError:
     """Return the solver error of a distance `value` measured with n steps.
 
-    `squared` maps n, 2n and 4n (the smallest is n; 4n may be missing) to squared distances of the same noises `(S,)`; `order` is the solver's,
-    None where the maps have no common one. On the grid of n steps the step is proportional to 1 / (n - 1), so that an error of order p falls
-    by `((2n - 1) / (n - 1))^p` from n to 2n. Extrapolated where both differences have one sign and their ratio lies within a factor of 1.5
-    of the one that this rule predicts.
+    `squared` maps n, 2n and 4n (the smallest is n; 4n may be missing) to squared distances of the same noises `(S,)`; `order` is the
+    solver's, None where the maps have no common one. On the grid of n steps the step is proportional to 1 / (n - 1), so that an error
+    of order p falls by `((2n - 1) / (n - 1))^p` from n to 2n. Extrapolated where both differences have one sign and their ratio lies
+    within a factor of 1.5 of the one that this rule predicts.
     """
     steps = sorted(squared)
     means = [float(squared[n].mean()) for n in steps]

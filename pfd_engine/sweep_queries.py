@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pfd_engine.floor_queries import IS_TWIN, retrained_floor
+from pfd_engine.floor_queries import IS_TWIN, constant_image, retrained_floor
 from pfd_engine.store import Store
 from pfd_engine.store_queries import OF_RUN, ORDINARY, OWN, OWN_FIRST
 
@@ -105,8 +105,11 @@ def sweep_facts(store: Store, run_id: str) -> dict[str, Any]:
 
 
 def sweep_baselines(store: Store, run_id: str) -> dict[str, float]:
-    """Return what every E_gen of a sweep is set beside, as far as it is known: `constant_image`, the distance of the best constant image
-    to the teacher over the sweep's noises, and `retrained_floor`, that of a teacher retrained with another seed."""
+    """Return what every E_gen of a sweep is set beside, as far as it is known.
+
+    `constant_image` is the distance of the best constant image to the teacher over the sweep's noises, as the sweep's own rows state it or
+    others of the same teacher and noises. `retrained_floor` is that of a teacher retrained with another seed.
+    """
     stated = store.rows(
         f"select spread from measurements where {OF_RUN} and {ORDINARY} and metric = 'E_gen' and spread is not null limit 1",
         [run_id, run_id],
@@ -116,6 +119,10 @@ def sweep_baselines(store: Store, run_id: str) -> dict[str, float]:
     named: list[Any] = [facts.get(name) for name in ("teacher_revision", "descriptor", "solver", "solver_steps", "sigma_min", "sigma_max")]
     if None not in named:
         revision, descriptor, solver, steps, low, high = named
+        first, count = facts.get("noise_seed"), facts.get("num_noises")
+        if not known and first is not None and count:
+            found = constant_image(store, revision, descriptor, solver, steps, (low, high), range(first, first + count))
+            known = {"constant_image": found} if found is not None else {}
         floor = retrained_floor(store, revision, descriptor, solver, steps, (low, high))
         known |= {"retrained_floor": floor.value} if floor is not None else {}
     return known
