@@ -5,7 +5,19 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.common.layout import BIAS_VARIANCE, DYNAMICS, SCALING, page
-from pfd_engine.methods_text import BIBTEX, DECOMPOSITION, DISTANCE, FINDINGS, FLOW, INTRODUCTION, NOTATION, NUMBERS
+from pfd_engine.methods_text import (
+    BIBTEX,
+    DECOMPOSITION,
+    DISTANCE,
+    FINDINGS,
+    FLOW,
+    INTRODUCTION,
+    NO_VERDICTS,
+    NOTATION,
+    NUMBERS,
+    VERDICT_LIST,
+    VERDICTS,
+)
 
 
 def show() -> None:
@@ -20,6 +32,9 @@ def show() -> None:
     example()
     st.header("The numbers, and what they do not say")
     st.html(words.facts([(name, f"{what[0].upper()}{what[1:]}. What it does not say: {limit}.") for name, what, limit in NUMBERS]))
+    st.header("What the verdicts mean")
+    for text in (VERDICTS, VERDICT_LIST, NO_VERDICTS):
+        st.markdown(text)
     findings()
     st.header("Citation")
     st.markdown("If you use these numbers, cite the paper that introduced them:")

@@ -24,11 +24,44 @@ NUMBERS = (
         "share of images whose nearest training image is closer than a third of the second nearest",
         "copies of an image that the training set nearly holds twice are missed",
     ),
-    ("Shuffled ceiling", "the same end points paired at random: models without a common coupling", "it is no bound: a PFD can exceed it"),
+    (
+        "Constant image",
+        "how far the best single image lies from all that the teacher makes of the same noises; no other constant image lies closer. A "
+        "student above it is farther from its teacher than one image for every noise",
+        "how good the student's images look",
+    ),
+    (
+        "Shuffled ceiling",
+        "the same end points paired at random, as two models without a common coupling would have them",
+        "it is not a bound: a PFD can exceed it",
+    ),
+    (
+        "Retrained floor",
+        "PFD between two teachers that differ in their training seed only. It is known for the bundled teacher",
+        "a limit: a student can lie closer to its teacher than another training of the teacher does",
+    ),
     (
         "Interval",
-        "95 %: of one evaluation over the noises alone; of a sweep over students, their training sets among them, and noises",
+        "95 %: of one evaluation over the noises alone; of a sweep over students, their training sets among them, and noises. Below 32 "
+        "noises it is marked",
         "what another recipe, teacher or data set would give",
+    ),
+    (
+        "Tail share",
+        "the share of the sum of squared distances that the largest 1 % of the noises hold. Above 0.2 the interval is marked, because it "
+        "may then be too narrow",
+        "whether a rare kind of noise was missed altogether",
+    ),
+    (
+        "Not ruled out",
+        "the share of noises that may behave in a way that was not seen, about 3 / M with 95 % confidence",
+        "how far apart the models lie at such noises",
+    ),
+    (
+        "Solver error",
+        "what the solver's finite number of steps adds to a distance, found by following some noises again with two and four times the "
+        "steps. Where these show the solver's order it is extrapolated and has a sign; elsewhere it is a bound",
+        "the error of the last step, which the smallest noise level fixes",
     ),
 )
 BIBTEX = """@article{zhang2025pfd,
@@ -49,6 +82,24 @@ NOTATION = (
     "noises, noise levels, solver and steps, so that most of the solver's error cancels; against a student of few steps the teacher's "
     "map is refined until it has converged. Students that add fresh noise between steps lose the coupling with the first noise: their "
     "numbers say so, for then PFD measures coupling and distribution together."
+)
+VERDICTS = (
+    "A verdict compares distances noise by noise. Each comparison below means that the 95 % interval of the paired difference of squares "
+    "excludes 0."
+)
+VERDICT_LIST = (
+    "- **Memorizes.** The student is closer to the map of its training set than to its teacher, and closer to that map than a constant "
+    "image is.\n"
+    "- **Generalizes.** The student is closer to its teacher than to the map of its training set. It is also closer to the teacher than a "
+    "constant image is, and than that map is.\n"
+    "- **Neither.** The student is farther from its teacher than a constant image, or than the map of its training set, and it does not "
+    "memorize.\n"
+    "- **Undetermined.** The noises do not tell these apart, or the training set is so large that copying it and generalizing look alike."
+)
+NO_VERDICTS = (
+    "There is no verdict without a training set, and none on a student that draws fresh noise between its steps. A *diagnostic map* has "
+    "none either: in it the teacher acts outside the noise levels that the student's training covered, which shows where an effect arises. "
+    "Results that were measured before constant images were are *judged by an older rule* and need a new measurement."
 )
 FINDINGS = (
     "- **Scaling.** With few training samples a student memorizes: E_mem is small, E_gen large. With many it generalizes. They "

@@ -41,3 +41,19 @@ def test_a_link_sets_the_example_and_what_it_cannot_have_is_said(visit):
     assert not app.exception
     assert f"{exact_pfd(Gaussian(0, 0.5), Gaussian(0.3, 0.5)):.4g}" in numbers(app)
     assert any("shift" in warning.value and "nonsense" in warning.value for warning in app.warning)
+
+
+def test_every_word_that_marks_a_number_is_explained(visit):
+    app = visit()
+    text = "\n".join([*(element.value for element in app.markdown), *(element.proto.body for element in app.get("html"))])
+    for word in (
+        "Constant image",
+        "Retrained floor",
+        "Solver error",
+        "Tail share",
+        "Not ruled out",
+        "Generalizes.",
+        "Undetermined.",
+        "older rule",
+    ):
+        assert word in text, word

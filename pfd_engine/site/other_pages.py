@@ -76,7 +76,9 @@ def methods_page() -> Page:
     facts = [(name, f"{what[0].upper()}{what[1:]}. What it does not say: {limit}.") for name, what, limit in text.NUMBERS]
     blocks = [
         Prose(text.INTRODUCTION), Formula(PFD_MATHML, text.DISTANCE), Formula(FLOW_MATHML, text.FLOW), Prose(text.NOTATION),
-        Heading("The numbers, and what they do not say"), Facts(facts), Heading("The three findings"), Prose(text.FINDINGS),
+        Heading("The numbers, and what they do not say"), Facts(facts), Heading("What the verdicts mean"),
+        Prose(text.VERDICTS), Prose(text.VERDICT_LIST), Prose(text.NO_VERDICTS),
+        Heading("The three findings"), Prose(text.FINDINGS),
         Formula(DECOMPOSITION_MATHML, text.DECOMPOSITION), Heading("Citation"),
         Code(text.BIBTEX, "If you use these numbers, cite the paper that introduced them:"),
     ]  # fmt: skip
