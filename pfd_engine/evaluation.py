@@ -140,7 +140,7 @@ class Evaluation:
         if not isinstance(teacher, SolverMap) or revision is None or estimate.steps is None:
             return None
         levels = teacher.sigma_min, teacher.sigma_max
-        return published_floor(revision, estimate.descriptor, teacher.solver.name, estimate.steps, levels)
+        return published_floor(revision, estimate.descriptor, teacher.solver.name, estimate.steps, levels, estimate.noise_seed)
 
     def _at_rung(self, blocks: list[range], end_points: EndPoints) -> Generator[Event, None, dict[str, FlowMap]]:
         """Return the maps with the rung of their teacher, chosen here where none was before; few-step students converge by themselves."""

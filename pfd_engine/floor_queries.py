@@ -36,14 +36,20 @@ class RetrainedFloor:
 
 
 def retrained_floor(
-    store: Store, teacher_revision: str, descriptor: str, solver: str, steps: int, sigma_range: tuple[float, float] | None = None
+    store: Store,
+    teacher_revision: str,
+    descriptor: str,
+    solver: str,
+    steps: int,
+    sigma_range: tuple[float, float] | None = None,
+    noise_seed: int | None = None,
 ) -> RetrainedFloor | None:
     """Return the measured floor of a teacher for one descriptor and one solver with its number of steps, None where there is none.
 
     A floor is an evaluation of the teacher and its twin, a student whose metadata name the teacher's revision under `twin_of.revision`:
     revisions are of contents, so that a floor measured elsewhere serves any copy of the same teacher. `sigma_range` is the `(sigma_min,
     sigma_max)` that both were followed through (None: the widest that was measured). Of several evaluations one's own come before those of
-    others, then the one over the most noises, then the newest.
+    others, then the one whose first seed is `noise_seed`, then the one over the most noises, then the newest.
     """
     low, high = sigma_range or (None, None)
     found = store.rows(
@@ -56,8 +62,8 @@ def retrained_floor(
         "and m.stderr is not null and m.ci_low is not null and m.ci_high is not null and m.num_noises is not null "
         "and exists (select 1 from checkpoints c where c.source = m.source and c.reference = m.student "
         "and c.revision = m.student_revision and json_extract_string(c.metadata, '$.twin_of.revision') = m.teacher_revision) "
-        f"order by m.{OWN_FIRST}, m.sigma_max / m.sigma_min desc, m.num_noises desc, r.created desc nulls last, m.run_id limit 1",
-        [teacher_revision, descriptor, solver, steps, low, low, high],
+        f"order by m.{OWN_FIRST}, m.sigma_max / m.sigma_min desc, coalesce(m.noise_seed = ?, false) desc, m.num_noises desc, r.created desc nulls last, m.run_id limit 1",
+        [teacher_revision, descriptor, solver, steps, low, low, high, noise_seed],
     )
     return RetrainedFloor(**found[0]) if found else None
 
@@ -92,7 +98,7 @@ def floor_of_result(store: Store, details: Mapping[str, Any]) -> dict[str, Any] 
         return None
     if details.get("student_steps") is not None or not isinstance(low, (int, float)) or not isinstance(high, (int, float)):
         return None
-    floor = retrained_floor(store, revision, descriptor, solver, steps, (float(low), float(high)))
+    floor = retrained_floor(store, revision, descriptor, solver, steps, (float(low), float(high)), details.get("noise_seed"))
     return None if floor is None else {name: getattr(floor, name) for name in KEPT}
 
 
@@ -102,11 +108,11 @@ def twins(store: Store) -> set[tuple[str, str | None]]:
 
 
 def published_floor(
-    teacher_revision: str, descriptor: str, solver: str, steps: int, sigma_range: tuple[float, float]
+    teacher_revision: str, descriptor: str, solver: str, steps: int, sigma_range: tuple[float, float], noise_seed: int
 ) -> RetrainedFloor | None:
     """Return the floor that the published results hold for a teacher, as `retrained_floor` does; None where they cannot be read."""
     try:
         with Store(None, PUBLISHED_DATABASE) as store:
-            return retrained_floor(store, teacher_revision, descriptor, solver, steps, sigma_range)
+            return retrained_floor(store, teacher_revision, descriptor, solver, steps, sigma_range, noise_seed)
     except (PFDError, OSError, duckdb.Error):
         return None

@@ -123,7 +123,7 @@ def sweep_baselines(store: Store, run_id: str) -> dict[str, float]:
         if not known and first is not None and count:
             found = constant_image(store, revision, descriptor, solver, steps, (low, high), range(first, first + count))
             known = {"constant_image": found} if found is not None else {}
-        floor = retrained_floor(store, revision, descriptor, solver, steps, (low, high))
+        floor = retrained_floor(store, revision, descriptor, solver, steps, (low, high), facts.get("noise_seed"))
         known |= {"retrained_floor": floor.value} if floor is not None else {}
     return known
 

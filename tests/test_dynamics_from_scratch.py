@@ -137,11 +137,31 @@ def test_the_usual_sweep_learns_and_overfits_or_only_falls(rows):
     compare(said[4], [*last, max(bound(*moves[n][:2], 1) for n in last)], bounds=(3,))
 
 
+def constant_image(rows, run):
+    """The teacher's distance to its mean end point over the sweep's noises, as the shipped evaluations of the same noises state it."""
+    [(value,)] = rows.execute(
+        "select distinct e.spread from measurements e join (select any_value(teacher_revision) as teacher_revision, "
+        "any_value(noise_seed) as noise_seed, any_value(num_noises) as num_noises from measurements where run_id = ?) "
+        "using (teacher_revision, noise_seed, num_noises) where e.metric = 'PFD' and e.spread is not null and e.solver_steps = 18",
+        [run],
+    ).fetchall()
+    return value
+
+
+def errors_at(rows, run, num_samples, step):
+    """E_gen of every student of one N at one step."""
+    found = rows.execute(
+        "select value from measurements where run_id = ? and metric = 'E_gen' and num_samples = ? and step = ?",
+        [run, num_samples, int(step)],
+    ).fetchall()
+    return np.array([value for (value,) in found])
+
+
 def test_the_other_sweep_shows_no_double_descent(rows):
     run = sweep_named(rows, "training-dynamics", "training-dynamics")
     moves, parameters = moves_of(rows, run)
     said = sentence_of(run, "training-dynamics").removesuffix(".").split(". ")
-    assert len(said) == 4
+    assert len(said) == 5
     assert not any("double descent" in sentence for sentence in said)
     assert all(clear_dip(value, half) is None for value, half, _ in moves.values())
     value, half, steps = moves[16]
@@ -152,7 +172,11 @@ def test_the_other_sweep_shows_no_double_descent(rows):
     compare(said[0], [20_000, round(parameters / 1000), 16, rise, rise - margin, rise + margin, steps[start], steps[peak]])
     assert not (-value > half)[: start + 1, : start + 1][np.triu_indices(start + 1, 1)].any()  # no fall before
     assert "gets worse before it gets better" in said[0]
-    for sentence, n in ((said[1], 32), (said[2], 64)):
+    spread, peaks = constant_image(rows, run), errors_at(rows, run, 16, steps[peak])
+    assert peaks.mean() - stats.t.isf(0.025, len(peaks) - 1) * peaks.std(ddof=1) / np.sqrt(len(peaks)) > spread
+    assert "worse than a constant image" in said[1]
+    compare(said[1], [spread])
+    for sentence, n in ((said[2], 32), (said[3], 64)):
         value, half, _ = moves[n]
         assert "gets better, but a rise of its E_gen by up to" in sentence
         assert (-value > half)[np.triu_indices(len(value), 1)].any()
@@ -161,7 +185,7 @@ def test_the_other_sweep_shows_no_double_descent(rows):
         compare(sentence, [n, bound(value, half, 1)], bounds=(1,))
     last = (256, 1024, 4096)
     assert all(bound(*moves[n][:2], 1) < -moves[n][0].min() / 10 for n in last)
-    compare(said[3], [*last, max(bound(*moves[n][:2], 1) for n in last)], bounds=(3,))
+    compare(said[4], [*last, max(bound(*moves[n][:2], 1) for n in last)], bounds=(3,))
 
 
 def test_bias_falls_and_variance_rises_with_the_size(rows):

@@ -165,12 +165,14 @@ def test_a_teacher_retrained_with_another_seed_is_not_a_student_to_rank(workspac
 
 def test_a_sweep_is_set_beside_its_constant_image_and_the_retrained_floor_of_its_teacher(workspace, store):
     older = finished_sweep(workspace, "scaling")
-    newer = finished_sweep(workspace, "scaling", iter([row | {"spread": 4.2} for row in scaling_events()]))
     store.ingest()
     assert sweep_queries.sweep_baselines(store, older.id) == {}
+    newer = finished_sweep(workspace, "scaling", iter([row | {"spread": 4.2} for row in scaling_events()]))
+    store.ingest()
+    assert sweep_queries.sweep_baselines(store, older.id) == {"constant_image": 4.2}, "the same teacher and noises"
     assert sweep_queries.sweep_baselines(store, newer.id) == {"constant_image": 4.2}
     twin_run(workspace, "a" * 40)
     store.ingest()
     assert sweep_queries.sweep_baselines(store, newer.id) == {"constant_image": 4.2, "retrained_floor": 1.2}
-    assert sweep_queries.sweep_baselines(store, older.id) == {"retrained_floor": 1.2}
+    assert sweep_queries.sweep_baselines(store, older.id) == {"constant_image": 4.2, "retrained_floor": 1.2}
     assert sweep_queries.sweep_baselines(store, "no-such-run") == {}
