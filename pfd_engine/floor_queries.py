@@ -62,7 +62,8 @@ def retrained_floor(
         "and m.stderr is not null and m.ci_low is not null and m.ci_high is not null and m.num_noises is not null "
         "and exists (select 1 from checkpoints c where c.source = m.source and c.reference = m.student "
         "and c.revision = m.student_revision and json_extract_string(c.metadata, '$.twin_of.revision') = m.teacher_revision) "
-        f"order by m.{OWN_FIRST}, m.sigma_max / m.sigma_min desc, coalesce(m.noise_seed = ?, false) desc, m.num_noises desc, r.created desc nulls last, m.run_id limit 1",
+        f"order by m.{OWN_FIRST}, m.sigma_max / m.sigma_min desc, coalesce(m.noise_seed = ?, false) desc, "
+        "m.num_noises desc, r.created desc nulls last, m.run_id limit 1",
         [teacher_revision, descriptor, solver, steps, low, low, high, noise_seed],
     )
     return RetrainedFloor(**found[0]) if found else None

@@ -13,9 +13,6 @@ from benchmarks.docs_numbers.results import MissingData, Results
 from benchmarks.docs_numbers.values import VALUES
 from pfd_engine.workspace import PUBLISHED_DATABASE, REPOSITORY
 
-# What `make results` measures and the shipped results do not hold yet. Once they do, `make numbers` writes these, and this set goes.
-AWAITED = {"pair.verdicts", "pair.constant-image", "pair.floor", "pair.solver-error"}
-
 RESULT = re.compile(
     r"[+−-]?\d[\d,.]*\s*\[[^\]]*\d[^\]]*\]"  # a value with its interval
     r"|\[[+−-]?\d[\d,.]*\s*(?:,|to)\s*[+−-]?\d[\d,.]*\]"  # an interval
@@ -45,7 +42,7 @@ def results():
 @pytest.mark.parametrize("path", documents(), ids=name_of)
 def test_every_marked_text_is_what_the_shipped_results_say(results, path):
     _, problems = rewritten(path, path.read_text(), values_from(results))
-    assert [str(problem) for problem in problems if not (problem.missing and problem.name in AWAITED)] == []
+    assert [str(problem) for problem in problems] == []
 
 
 def test_every_value_that_can_be_computed_is_used():

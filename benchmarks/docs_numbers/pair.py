@@ -76,7 +76,8 @@ def _shared(results: Results, column: str, digits: str) -> str:
 
 def floor(results: Results) -> str:
     row = results.row(FLOOR, "PFD")
-    found = retrained_floor(results.store, row["teacher_revision"], row["descriptor"], row["solver"], row["solver_steps"])
+    named = (row["teacher_revision"], row["descriptor"], row["solver"], row["solver_steps"])
+    found = retrained_floor(results.store, *named, noise_seed=results.row(GENERALIZES, "PFD")["noise_seed"])
     if found is None:
         raise MissingData(f"the checkpoint {FLOOR} with its metadata: `make results` measures it anew")
     value = words.with_interval(found.value, found.ci_low, found.ci_high)
