@@ -184,8 +184,8 @@ def cost_rows(config: EvaluateConfig) -> None:
     cost = estimate(config, teacher, student, past)
     few_step = student is not None and student.few_step
     rows = [
-        ("Teacher", f"{words.count(cost.teacher_calls, 'network call')} a noise" + (" or more" if few_step else "")),
-        ("Student", f"{words.count(cost.student_calls, 'network call')} a noise"),
+        ("Teacher", f"{words.count(cost.teacher_calls, 'network call')} per noise" + (" or more" if few_step else "")),
+        ("Student", f"{words.count(cost.student_calls, 'network call')} per noise"),
         ("Together", f"{words.count(cost.total_calls, 'network call')}" + (" or more" if config.steps == "auto" else "")),
     ]
     if looked_up:

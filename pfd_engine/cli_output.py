@@ -101,7 +101,7 @@ def describe_result(result: dict[str, Any]) -> str:
         f"measured       {count:,} noises (seeds {seed} to {seed + count - 1}), {result.get('descriptor')} descriptor",
         f"solver         {result.get('solver')} with {result.get('steps')} steps, sigma {_number(result.get('sigma_max'))} "
         f"to {_number(result.get('sigma_min'))}",
-        f"cost           {calls.get('teacher')} + {calls.get('student')} network calls a noise, {_number(result.get('seconds'))} s",
+        f"cost           {calls.get('teacher')} + {calls.get('student')} network calls per noise, {_number(result.get('seconds'))} s",
         f"run            {result.get('run_id')}",
     ]
     if result.get("coupling_note"):

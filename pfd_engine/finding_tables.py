@@ -98,9 +98,9 @@ def verdicts_table(analysis: DynamicsAnalysis, size: str) -> Table:
     headings = [
         "N",
         "Verdict",
-        "E_gen falls by",
-        "Rises by",
-        "Then falls by",
+        "E_gen falls by (steps)",
+        "Rises by (steps)",
+        "Then falls by (steps)",
         *(["Rise with the teacher outside the trained range"] if checked else []),
         *(["Worse than a constant image"] if known else []),
         "Students",
@@ -222,7 +222,7 @@ def _move(row: Mapping[str, Any], name: str) -> str:
     value, most = row[name], row[f"no_{name}_above"]
     if value == value:
         moved = words.with_interval(value, row[f"{name}_low"], row[f"{name}_high"])
-        return f"{moved}, step {row[f'{name}_from']:,} to {row[f'{name}_to']:,}"
+        return f"{moved} ({row[f'{name}_from']:,} to {row[f'{name}_to']:,})"
     if most != most:
         return "–"
     return f"none above {words.upper_bound(most)}" if most > 0 else "none"

@@ -15,12 +15,12 @@ def test_verdicts_name_the_steps_of_each_move_and_what_is_excluded():
     curves = {16: np.array([3.5, 2.6, 3.0, 3.6]), 1024: np.array([3.4, 2.5, 2.0, 1.7])}
     sweep = dynamics_sweep(np.random.default_rng(0), curves, STEPS, scatter=0.01)
     table = verdicts_table(analyze_dynamics(*sweep), "mlp-64")
-    assert table.headings == ["N", "Verdict", "E_gen falls by", "Rises by", "Then falls by", "Students"]
+    assert table.headings == ["N", "Verdict", "E_gen falls by (steps)", "Rises by (steps)", "Then falls by (steps)", "Students"]
     first, last = table.rows
     assert first[:2] == ["16", "early learning, then overfitting"]
     assert first[2].startswith("0.9")
-    assert first[2].endswith(", step 100 to 400")
-    assert first[3].endswith(", step 400 to 6,400")
+    assert first[2].endswith(" (100 to 400)")
+    assert first[3].endswith(" (400 to 6,400)")
     assert first[4] == "none"
     assert last[:2] == ["1,024", "only falls"]
     assert last[3:] == ["none", "–", "8"]

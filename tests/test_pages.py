@@ -202,7 +202,7 @@ def test_a_link_fills_the_form_and_launches_nothing(home):
 
 def test_the_cost_is_shown_before_launching():
     shown = text_of(visit("Evaluate", **pair(num_noises="1024")))
-    assert "35 network calls a noise" in shown
+    assert "35 network calls per noise" in shown
     assert f"{2 * (1024 * 35 + 256 * (71 + 143)):,} network calls" in shown
     assert "about " in shown
 
