@@ -198,7 +198,7 @@ def plots(result: Result) -> None:
     from pages.common.kept import kept
     from pfd_engine import figures
     from pfd_engine.analysis import convergence
-    from pfd_engine.stored_verdict import NO_VERDICT, SPREADS
+    from pfd_engine.stored_verdict import SPREADS, badge_of
 
     key = ("result", version(), result.summary.run_id)
     facts = {
@@ -207,8 +207,9 @@ def plots(result: Result) -> None:
         "descriptor": result.summary.descriptor,
         "num_noises": result.summary.num_noises,
         **result.baselines,
-        "verdict": verdict.word if (verdict := result.verdict) is not None and verdict.reason not in NO_VERDICT else None,
     }
+    if marked := badge_of(result.verdict):
+        facts["verdict"] = marked[0]
     if not result.distances:
         return
     unit = words.unit(result.summary.descriptor)

@@ -50,7 +50,7 @@ def caveats(estimate: PFDEstimate, memorization: Memorization | None) -> Iterato
     if error is not None and abs(error) > half:
         finer = next_rung(estimate.steps) if estimate.steps is not None else None
         again = f"measure again with {finer} steps" if finer else "take more steps"
-        yield f"the solver's own error, about {error:.2g}, is larger than half the interval's width, {half:.2g}: {again} to narrow it"
+        yield f"the solver's own error, about {error:.2g}, is larger than half the interval's width, {half:.2g}: {again} to make it smaller"
     if estimate.num_noises < FEW_NOISES:
         yield f"{estimate.num_noises} noises are few: intervals from fewer than {FEW_NOISES} are rough, so measure more"
     if memorization is not None and memorization.num_distinct < len(memorization.training_set.samples):

@@ -118,6 +118,7 @@ def print_table(rows: Sequence[dict[str, Any]]) -> None:
     lines = [header]
     for row in rows:
         metric = row["metric"] + (f" [{row['band']}]" if row["band"] else "")
+        metric += " (diagnostic map)" if row.get("outside_range") == "teacher" else ""
         numbers = (_number(row["value"]), _interval(row), f"{row['num_noises'] or 0:,}")
         lines.append((row["run_id"], metric, *numbers, row["teacher"], row["student"], row["source"]))
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]

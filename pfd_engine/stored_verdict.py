@@ -72,11 +72,16 @@ def judge_runs(store: Store, results: Mapping[str, Mapping[str, Any]]) -> dict[s
 
     found, retrained = read_distances(store, results), twins(store)
     judged = {}
+    floors: dict[str, dict[str, Any] | None] = {}  # most results of a list share their teacher and its grid
     for run_id, details in results.items():
         distances, seeds = found.get(run_id, ({}, np.empty(0, dtype=np.int64)))
         student = _mapping(details.get("student"))
         is_twin = (student.get("reference"), student.get("revision")) in retrained
-        floor = None if is_twin else details.get("retrained_floor") or floor_of_result(store, details)
+        floor = None if is_twin else details.get("retrained_floor")
+        if floor is None and not is_twin:
+            names = ("descriptor", "solver", "steps", "student_steps", "sigma_min", "sigma_max")
+            key = repr([_mapping(details.get("teacher")).get("revision"), *(details.get(name) for name in names)])
+            floor = floors[key] if key in floors else floors.setdefault(key, floor_of_result(store, details))
         judged[run_id] = Judged({**details, "retrained_floor": floor}, distances, seeds, is_twin)
     return judged
 

@@ -13,7 +13,7 @@ _STUDENTS = (
     "kept as (select distinct run_id, source, student from pairs) "
     "select k.run_id, k.student, r.kind, r.teacher, r.student as reference, r.created, r.source, "
     "json_extract_string(r.config, '$.name') as name, json_extract_string(r.config, '$.objective') as objective, "
-    "json_extract_string(r.config, '$.size') as size "
+    "json_extract_string(r.config, '$.size') as size, json_extract_string(r.config, '$.outside_range') as outside_range "
     "from kept k join newest r on r.run_id = k.run_id and r.source = k.source and r.source = r.best "
 )
 _ORDER = "order by k.student is not null, r.created desc nulls last, k.run_id, k.student"
@@ -23,7 +23,7 @@ def students_with_images(store: Store, text: str = "", limit: int = 300) -> list
     """Return the students that kept images, those of runs with one student first, then the newest run first.
 
     Columns: `run_id`, `student` (None: the run has one alone), `kind`, `teacher`, `reference` (of an evaluation's student), `name` (a
-    sweep's), `objective`, `size`, `created`, `source`.
+    sweep's), `objective`, `size`, `outside_range` (`teacher` for a diagnostic map), `created`, `source`.
 
     All words of `text` occur in what names a student; capitals do not matter.
     """

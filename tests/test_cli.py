@@ -20,11 +20,12 @@ import torch
 
 from pfd_engine.bundled import GENERALIZES, MEMORIZES, TEACHER
 from pfd_engine.cli import main
-from pfd_engine.cli_output import ProgressBar
+from pfd_engine.cli_output import ProgressBar, describe_result, print_table
 from pfd_engine.doctor import _writable
 from pfd_engine.runs import Run, list_runs
 from pfd_engine.store import Store
 from pfd_engine.workspace import ASSETS, Workspace
+from tests.judged_samples import details
 from tests.run_processes import REPOSITORY, call, command, environment, wait_until
 from tests.run_samples import a_config, append_raw, finished_run, measurement
 
@@ -511,3 +512,13 @@ def test_a_worker_survives_its_starter(workspace: Workspace) -> None:
         words, variables = process.info["cmdline"] or [], process.info["environ"] or {}
         if words[-1:] == ["worker"] and variables.get("PFD_HOME") == str(workspace.root):
             process.kill()
+
+
+def test_a_result_in_the_terminal_says_its_verdict_or_why_there_is_none(capsys):
+    assert "verdict        none: a diagnostic map" in describe_result(details(outside_range="teacher"))
+    assert "generalizes: because" in describe_result(details(verdict="generalizes", verdict_reason="because"))
+    below = describe_result(details(memorization=None, below_spread=True))
+    assert "none without a training set; the student is closer to the teacher than a constant image" in below
+    rows = [measurement(run_id="r", source="workspace"), measurement(run_id="r", source="workspace", outside_range="teacher")]
+    print_table(rows)
+    assert capsys.readouterr().out.count("PFD (diagnostic map)") == 1

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pages.common.compare_data import short_label
 from pages.common.data import refresh
 from pages.common.layout import DYNAMICS, EVALUATE, HOME, RESULT, SCALING, TRADE_OFFS
 from pfd_engine.bundled import bundled_references
@@ -38,6 +39,14 @@ def test_a_result_stands_beside_constant_image_ceiling_and_floor_in_cards_and_in
     ):  # fmt: skip
         assert part in text, part
     assert 'class="warnings"' not in text
+
+
+def test_every_file_of_a_result_carries_its_baselines_and_its_verdict(home, monkeypatch):
+    told = []
+    monkeypatch.setattr("pages.common.exports.exports", lambda frame, figure, name, facts, *more: told.append((frame, facts)))
+    visit(RESULT, run=judged_run(home).id)
+    assert [(facts["constant_image"], facts["shuffled_ceiling"], facts["verdict"]) for _, facts in told] == 2 * [(4.2, 6.0, "generalizes")]
+    assert {"PFD_squared_distance", "spread_squared_deviation"} <= set(told[1][0].columns)
 
 
 def test_a_solver_error_above_half_the_interval_offers_the_next_rung_as_a_form_and_as_a_command(home):
@@ -84,6 +93,12 @@ def test_lists_mark_verdicts_retrained_teachers_and_diagnostic_maps_which_are_ra
         assert mark in text, mark
     (ranked,) = [box for box in visit(TRADE_OFFS).selectbox if box.label == "Student"]
     assert sorted(ranked.options) == ["memorizing", "student", "useless"]
+
+
+def test_a_diagnostic_map_is_named_so_on_the_compare_wall():
+    row = {"run_id": "evaluate-1", "student": None, "size": None, "objective": None, "reference": "./student"}
+    assert short_label(row | {"outside_range": "teacher"}) == "student (diagnostic map)"
+    assert short_label(row) == "student"
 
 
 def test_a_retrained_teacher_and_a_diagnostic_map_are_named_as_what_they_are(home):

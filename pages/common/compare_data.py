@@ -136,7 +136,8 @@ def short_label(row: Mapping[str, Any]) -> str:
     """Return what a student is called beside its row of images."""
     made = " ".join(str(part) for part in (row["size"], row["objective"]) if part)
     name = row["student"] or (words.short(row["reference"]) if row["reference"] else made)
-    return str(name or row["run_id"])[:LONGEST_NAME]
+    kind = " (diagnostic map)" if row.get("outside_range") == "teacher" else ""
+    return f"{str(name or row['run_id'])[:LONGEST_NAME]}{kind}"
 
 
 def item_of(row: Mapping[str, Any]) -> str:
