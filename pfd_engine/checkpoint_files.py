@@ -11,7 +11,7 @@ from typing import Any
 
 from pfd_engine.errors import InputError
 
-MAX_JSON_BYTES = 16 * 2**20
+MAX_JSON_BYTES = 2**20
 CONFIGURATIONS = frozenset({"model_index.json", "config.json", "scheduler_config.json", "training_set.json"})
 
 OWN_WEIGHTS = "model.safetensors"

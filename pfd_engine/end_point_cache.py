@@ -8,14 +8,15 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diskcache import Cache, Disk
-from diskcache.core import MODE_BINARY, MODE_RAW
+from diskcache import Cache, Disk, Timeout
+from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_BINARY, MODE_RAW
 from filelock import FileLock
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
@@ -25,11 +26,16 @@ CACHE_BYTES = 20 * 2**30
 DAMAGED = "cached end points were damaged: they were computed again"
 DIGEST_BYTES = 32
 LOCK_SECONDS = 60
+BUSY = "it cannot be written, or another process does not let it go"
 # What SQLite says of the disk, of rights and of other processes; anything else that it refuses to do is the database's own fault.
 _OF_THE_MACHINE = (
     sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
 )  # fmt: skip
+
+_OWN_SETTINGS = {*METADATA, "size_limit", "eviction_policy", "sqlite_mmap_size", "disk_pickle_protocol"}
+_KNOWN_SETTINGS = {*DEFAULT_SETTINGS, *METADATA}
+MOST_STATED = 2**50  # bytes of all entries
 
 T = TypeVar("T")
 
@@ -38,25 +44,25 @@ class EndPointCache:
     """End points on disk, `(map, seeds) -> (n, *shape)`, least recently used ones evicted beyond `max_bytes`.
 
     Safe between processes. An entry carries its key, seeds, dtype and the sha256 of its bytes; one that is damaged, or is another's,
-    counts as absent. A database that is damaged is set aside, and an empty one takes its place. `notes` collects, in sentences, what the
-    user should hear of.
+    counts as absent. A database that is damaged is set aside, and an empty one takes its place. One that stays locked, or refuses to be
+    written, is left alone from then on. `notes` collects, in sentences, what the user should hear of.
     """
 
     def __init__(self, folder: Path, max_bytes: int = CACHE_BYTES) -> None:
         self.notes: list[str] = []
         self._folder, self._max_bytes = folder, max_bytes
-        self._opened = _identity(folder)
+        self._opened, self._gave_up = _identity(folder), False
         try:
             self._cache = self._open()
         except Exception as error:
-            if not _is_damage(error):
+            if not (_is_damage(error) or _is_no_file(folder)):
                 raise
             self._set_aside()
 
     def get(self, key: str, seeds: range) -> Tensor | None:
         """Return the end points of a map over a block of seeds; None where they are not there, or not what was put there."""
         try:
-            content = self._on_sound_database(lambda cache: cache.get(_name(key, seeds), retry=True))
+            content = self._on_sound_database(lambda cache: cache.get(_name(key, seeds)))
         except (OSError, sqlite3.Error) as error:
             self.notes.append(f"cached end points could not be read ({error}): they were computed again")
             return None
@@ -71,7 +77,7 @@ class EndPointCache:
         """Keep end points; a full disk costs the entry, never the measurement: what went wrong is returned as a sentence."""
         try:
             content = _packed(x0, key, seeds)
-            self._on_sound_database(lambda cache: cache.set(_name(key, seeds), content, retry=True))
+            self._on_sound_database(lambda cache: cache.set(_name(key, seeds), content))
         except (OSError, sqlite3.Error) as error:
             return f"end points could not be cached ({error}): later runs will compute them again"
         return None
@@ -80,14 +86,25 @@ class EndPointCache:
         self._cache.close()
 
     def _open(self) -> Any:
-        cache = Cache(str(self._folder), disk=_BytesOnly, size_limit=self._max_bytes, eviction_policy="least-recently-used")
+        _check_settings(self._folder)
+        # Without a memory map, a file that is cut while it is read is an error, and not the end of the process.
+        cache = Cache(
+            str(self._folder), LOCK_SECONDS, disk=_BytesOnly, size_limit=self._max_bytes, eviction_policy="least-recently-used",
+            sqlite_mmap_size=0,
+        )  # fmt: skip
         self._opened = _identity(self._folder)
         return cache
 
-    def _on_sound_database(self, action: Callable[[Any], T]) -> T:
-        """Do something with the database; where that is damaged, with the new one in its place."""
+    def _on_sound_database(self, action: Callable[[Any], T]) -> T | None:
+        """Do something with the database; where that is damaged or gone, with the new one in its place. Nothing where it was given up."""
+        if self._gave_up:
+            return None
         try:
             return action(self._cache)
+        except Timeout:
+            if _identity(self._folder) == self._opened:
+                self._gave_up = True
+                raise OSError(BUSY) from None
         except Exception as error:
             if not _is_damage(error):
                 raise
@@ -104,7 +121,7 @@ class EndPointCache:
                     shutil.rmtree(earlier, ignore_errors=True)
                 aside = self._folder.with_name(f"{self._folder.name}.damaged-{time.time_ns()}")
                 self._folder.rename(aside)
-                for entries in aside.iterdir():
+                for entries in aside.iterdir() if aside.is_dir() else ():
                     if entries.is_dir() and not entries.is_symlink():
                         shutil.rmtree(entries, ignore_errors=True)
                 self.notes.append(f"the cache of end points was damaged and starts anew: its database was set aside as {aside.name}")
@@ -133,7 +150,7 @@ class _BytesOnly(Disk):
         """Return an entry's bytes, none for what is not bytes: no entry is empty, so that it counts as damaged."""
         if mode == MODE_RAW and isinstance(value, bytes):
             return value
-        if mode == MODE_BINARY and self._is_ours(filename):
+        if mode == MODE_BINARY and self._is_ours(filename) and stat.S_ISREG((Path(self._directory) / filename).lstat().st_mode):
             content: bytes = super().fetch(mode, filename, value, False)
             return content
         return b""
@@ -180,6 +197,28 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _check_settings(folder: Path) -> None:
+    """Raise ValueError where a database has settings that no cache of ours writes: opening it would obey them."""
+    path = folder / "cache.db"
+    if not path.is_file():
+        return
+    connection = sqlite3.connect(path, LOCK_SECONDS, isolation_level=None)
+    try:
+        with suppress(sqlite3.OperationalError):  # no table of that name: an empty file, as another process leaves it for a moment
+            for key, value in connection.execute("select key, value from Settings"):
+                known = key in _KNOWN_SETTINGS and (key in _OWN_SETTINGS or value == DEFAULT_SETTINGS[key])
+                if not known or (key in METADATA and not (isinstance(value, int) and 0 <= value < MOST_STATED)):
+                    raise ValueError(f"the cache has a setting {key!r} that is not ours")
+    finally:
+        connection.close()
+
+
+def _is_no_file(folder: Path) -> bool:
+    """Tell whether something else than a folder with a file lies where the database belongs."""
+    path = folder / "cache.db"
+    return (folder.exists() and not folder.is_dir()) or (path.exists() and not path.is_file())
 
 
 def _is_damage(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import duckdb
 from filelock import FileLock, Timeout
 
-from pfd_engine.store_damage import is_sound, may_be_damage, set_aside
+from pfd_engine.store_damage import check_tables, is_sound, may_be_damage, set_aside
 from pfd_engine.store_errors import OwnedElsewhere, TooLarge, Unwritable
 from pfd_engine.store_ingest import ingest, roll_back
 from pfd_engine.store_pulled import PulledDatabases
@@ -26,8 +26,7 @@ from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_REPAIRS = 3
-PLACES = 2  # questions answered at once: each may take half of the memory
+MOST_REPAIRS, PLACES = 3, 2  # questions answered at once: each may take half of the memory
 
 __all__ = ["OFFLINE", "OwnedElsewhere", "Store", "TooLarge", "Unwritable", "migrate", "read_results", "read_run_folders"]
 
@@ -173,10 +172,15 @@ class Store:
             with suppress(duckdb.Error):
                 self._connection.close()
             damaged = always or not is_sound(workspace, self._settings)
-            if damaged:
-                self.warnings.append(set_aside(workspace))
             self._connection = duckdb.connect(":memory:", config=self._settings)
-            self._attach_workspace(workspace)
+            try:
+                if damaged:
+                    self.warnings.append(set_aside(workspace))
+                self._attach_workspace(workspace)
+            except (OSError, duckdb.Error):  # goes on without a file, as readers beside the owner do
+                self._lock.release()
+                self._lock, damaged = None, True
+                self.warnings.append(str(_unwritable(workspace)))
             self._attach()
             self._repairs += damaged
             if damaged:
@@ -239,6 +243,7 @@ class Store:
         self._connection.execute("attach ? as workspace", [str(workspace.database)])
         try:
             migrate(self._connection, "workspace")
+            check_tables(self._connection)
         except BaseException:
             self._connection.execute("detach workspace")
             raise

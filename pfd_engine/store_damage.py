@@ -14,6 +14,7 @@ from pfd_engine.workspace import Workspace
 _SUSPECT = (
     duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException, duckdb.TransactionException, duckdb.ConstraintException
 )  # fmt: skip
+INGESTED = {"run_id": "VARCHAR", "offset": "BIGINT", "status_stamp": "VARCHAR", "warnings": "BIGINT"}
 _OF_THE_MACHINE = ("No space left", "Permission denied", "Could not set lock", "Too many open files", "Read-only file system")
 
 
@@ -26,11 +27,23 @@ def may_be_damage(error: duckdb.Error, workspace: Workspace) -> bool:
     return said or type(error) is duckdb.Error or isinstance(error, _SUSPECT)
 
 
+def check_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Raise duckdb.Error unless the attached database `workspace` has every table of ours, with its columns and their types."""
+    found = connection.execute(
+        "select table_name, column_name, replace(data_type, 'JSON', 'VARCHAR') "
+        "from duckdb_columns() join duckdb_tables() using (database_name, table_name) where database_name = 'workspace'"
+    ).fetchall()
+    for name, columns in {**{name: table.columns for name, table in TABLES.items()}, "ingested": INGESTED}.items():
+        if not {(name, column, kind.replace("JSON", "VARCHAR")) for column, kind in columns.items()} <= set(found):
+            raise duckdb.Error(f"the table {name} is corrupt")
+
+
 def is_sound(workspace: Workspace, settings: Settings) -> bool:
     """Tell whether every row of a database can be read. No connection of this process may be open to it."""
     try:
         with duckdb.connect(":memory:", config=settings) as connection:
             connection.execute("attach ? as workspace (read_only)", [str(workspace.database)])
+            check_tables(connection)
             for name in (*TABLES, "ingested", "migrations"):
                 connection.execute(f"select count(*), bit_xor(hash(whole)) from workspace.{name} as whole").fetchall()
     except duckdb.Error as error:

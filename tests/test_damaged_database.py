@@ -145,3 +145,43 @@ def test_what_fails_over_and_over_is_not_rebuilt_for_ever(workspace: Workspace, 
                 store.ingest()
         assert len(store.warnings) == store_module.MOST_REPAIRS
         assert len(set_aside(workspace)) == 1
+
+
+FOREIGN = {
+    "a table is missing": ["drop table measurements"],
+    "a column is missing": ["create table other as select * exclude (value) from measurements", "drop table measurements",
+                            "alter table other rename to measurements"],
+    "a column is of another type": ["alter table ingested alter status_stamp type blob"],
+    "a view is in the place of a table": ["alter table measurements rename to other", "create view measurements as select * from other"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("statements", FOREIGN.values(), ids=FOREIGN)
+def test_a_database_with_other_tables_than_ours_is_rebuilt(workspace: Workspace, statements: list[str]) -> None:
+    numbers, distances, _ = answers(workspace)
+    with duckdb.connect(str(workspace.database)) as other:
+        for statement in statements:
+            other.execute(statement)
+    found = answers(workspace)
+    assert found[:2] == (numbers, distances)
+    assert len(found[2]) == len(set_aside(workspace)) == 1
+    assert answers(workspace) == (numbers, distances, [])
+
+
+def test_a_damaged_database_that_cannot_be_set_aside_does_not_block(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(workspace: Workspace) -> str:
+        raise PermissionError("Read-only file system")
+
+    numbers, _, _ = answers(workspace)
+    with Store(workspace, None) as store:
+        store.ingest()
+        monkeypatch.setattr(store_module, "is_sound", lambda *arguments: False)
+        monkeypatch.setattr(store_module, "set_aside", refused)
+        fail_once(monkeypatch, store, "_answer", duckdb.FatalException("database has been invalidated"))
+        assert store.rows(NUMBERS) == numbers
+        assert not store.owns_workspace
+        (warning,) = store.warnings
+        assert "cannot be opened: free space" in warning
+        finished_run(workspace, a_config(seed=5))
+        assert store.ingest() > 0
+        assert len(store.rows(NUMBERS)) == 9

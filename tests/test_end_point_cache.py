@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -245,3 +247,74 @@ def test_random_damage_never_changes_a_number_and_never_ends_the_use_of_the_cach
             assert found is None or torch.equal(found, block(number))
             assert cache.put(f"map {number}", SEEDS, block(number)) is None
         cache.close()
+
+
+def hold_the_lock(folder: Path) -> sqlite3.Connection:
+    other = sqlite3.connect(folder / "cache.db", isolation_level=None)
+    other.execute("begin immediate")
+    return other
+
+
+def test_a_database_that_stays_locked_is_given_up_and_told_once(
+    cache: EndPointCache, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pfd_engine.end_point_cache.LOCK_SECONDS", 0.2)
+    busy = EndPointCache(folder)
+    assert busy.put("map", SEEDS, block(1)) is None
+    other = hold_the_lock(folder)
+    started = time.monotonic()
+    for _ in range(40):
+        assert busy.get("map", SEEDS) is None
+        busy.put("map", SEEDS, block(1))
+    assert time.monotonic() - started < 5
+    assert busy.notes == [
+        "cached end points could not be read (it cannot be written, or another process does not let it go): they were computed again"
+    ]
+    other.execute("rollback")
+    other.close()
+    busy.close()
+    assert cache.get("map", SEEDS) is not None
+
+
+@pytest.mark.parametrize("setting", [("sqlite_query_only", 1), ("_directory", "elsewhere"), ("_disk", 0), ("disk__directory", "elsewhere")])
+def test_settings_that_are_not_ours_are_not_obeyed(cache: EndPointCache, folder: Path, setting: tuple[str, Any]) -> None:
+    cache.put("map", SEEDS, block(1))
+    cache.close()
+    sql(folder, "insert or replace into Settings values (?, ?)", *setting)
+    again = EndPointCache(folder)
+    assert again.put("map", SEEDS, block(2)) is None
+    assert again.get("map", SEEDS) is not None
+    assert len(again.notes) == 1
+    again.close()
+
+
+def test_a_stated_size_that_no_disk_has_does_not_evict_every_entry(cache: EndPointCache, folder: Path) -> None:
+    cache.close()
+    sql(folder, "update Settings set value = 9000000000000000000 where key = 'size'")
+    again = EndPointCache(folder)
+    again.put("map", SEEDS, block(1))
+    assert again.get("map", SEEDS) is not None
+    again.close()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_an_entry_that_is_no_file_is_not_read(cache: EndPointCache, folder: Path, kind: str) -> None:
+    cache.put("map", SEEDS, block(1))
+    (path,) = files(folder)
+    path.unlink()
+    {"pipe": lambda: os.mkfifo(path), "device": lambda: path.symlink_to("/dev/zero"), "folder": path.mkdir}[kind]()
+    assert cache.get("map", SEEDS) is None
+    assert cache.notes == [DAMAGED]
+
+
+@pytest.mark.parametrize("where", ["endpoints", "endpoints/cache.db"])
+def test_what_lies_in_the_place_of_the_database_is_set_aside(tmp_path: Path, where: str) -> None:
+    if where == "endpoints":
+        (tmp_path / where).write_text("no folder")
+    else:
+        (tmp_path / where).mkdir(parents=True)
+    cache = EndPointCache(tmp_path / "endpoints")
+    assert cache.put("map", SEEDS, block(1)) is None
+    assert cache.get("map", SEEDS) is not None
+    assert len(cache.notes) == 1
+    cache.close()

@@ -178,15 +178,38 @@ def test_a_hub_that_sends_a_header_too_slowly_is_given_up(tmp_path, monkeypatch)
         stub.__exit__()
 
 
-def test_a_configuration_of_more_than_16_mib_is_refused_before_it_is_fetched(tmp_path, monkeypatch):
+def test_a_configuration_of_more_than_1_mib_is_refused_before_it_is_fetched(tmp_path, monkeypatch):
     folder = checkpoint(tmp_path / "model", safetensors(entry()))
     (folder / "config.json").write_bytes(b" " * MAX_JSON_BYTES + b"{}")
     stub = remote(monkeypatch, folder)
     try:
-        assert "config.json is larger than 16 MiB" in inspect("acme/model").reason
+        assert "config.json is larger than 1 MiB" in inspect("acme/model").reason
         assert stub.served == []
     finally:
         stub.__exit__()
+
+
+WRONG = {"block_out_channels": "99999", "down_block_types": "1", "up_block_types": "[]", "sample_size": "1", "trained_betas": "{}"}
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_a_configuration_of_hundreds_of_thousands_of_errors_is_refused_in_a_moment(field, tmp_path):
+    folder = tmp_path / "model"
+    wrong = f'"{field}":{repeated(WRONG[field], MAX_JSON_BYTES - 100)}'
+    network, scheduler = ("", wrong) if field == "trained_betas" else (wrong, '"num_train_timesteps":1000')
+    network = ",".join(filter(None, ['"_class_name":"UNet2DModel"', '"sample_size":32' if field != "sample_size" else "", network]))
+    for name, content in {
+        "unet/config.json": f"{{{network}}}",
+        "unet/diffusion_pytorch_model.safetensors": "",
+        "scheduler/scheduler_config.json": f'{{"_class_name":"DDPMScheduler",{scheduler}}}',
+    }.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    start = time.thread_time()
+    found = inspect(str(folder))
+    assert time.thread_time() - start < 1
+    assert field in found.reason
 
 
 @pytest.fixture

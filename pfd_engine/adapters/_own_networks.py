@@ -55,9 +55,9 @@ class UNetOptions(NetworkOptions):
     """`networks.UNet`: levels of `width * multiplier` channels with `layers` blocks; `attention` names levels, 0 the finest."""
 
     width: Annotated[int, Field(ge=8, le=1024, multiple_of=8)]
-    multipliers: Annotated[tuple[Annotated[int, Field(ge=1, le=16)], ...], Field(min_length=1, max_length=6)] = (1, 2, 2)
+    multipliers: Annotated[tuple[Annotated[int, Field(ge=1, le=16)], ...], Field(min_length=1, max_length=6, fail_fast=True)] = (1, 2, 2)
     layers: Annotated[int, Field(ge=1, le=8)] = 2
-    attention: tuple[Annotated[int, Field(ge=0, le=5)], ...] = (1,)
+    attention: Annotated[tuple[Annotated[int, Field(ge=0, le=5)], ...], Field(max_length=6, fail_fast=True)] = (1,)
 
     @model_validator(mode="after")
     def _attention_has_its_level(self) -> Self:

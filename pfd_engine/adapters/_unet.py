@@ -39,11 +39,13 @@ class UNetConfig(BaseModel):
     freq_shift: Annotated[int, Field(ge=-16, le=16)] = 0
     flip_sin_to_cos: bool = True
     down_block_types: tuple[str, ...] = Field(
-        ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"), min_length=1, max_length=12
+        ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"), min_length=1, max_length=12, fail_fast=True
     )
     mid_block_type: Literal["UNetMidBlock2D"] | None = "UNetMidBlock2D"
-    up_block_types: tuple[str, ...] = Field(("AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"), min_length=1, max_length=12)
-    block_out_channels: tuple[Channels, ...] = Field((224, 448, 672, 896), min_length=1, max_length=12)
+    up_block_types: tuple[str, ...] = Field(
+        ("AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"), min_length=1, max_length=12, fail_fast=True
+    )
+    block_out_channels: tuple[Channels, ...] = Field((224, 448, 672, 896), min_length=1, max_length=12, fail_fast=True)
     layers_per_block: Annotated[int, Field(ge=1, le=16)] = 2
     mid_block_scale_factor: Annotated[float, Field(gt=0, le=100)] = 1.0
     downsample_padding: Annotated[int, Field(ge=0, le=4)] = 1

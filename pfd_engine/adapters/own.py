@@ -65,7 +65,7 @@ class OwnConfig(BaseModel):
     sigma_data: Annotated[float, Field(ge=1e-3, le=1e3)]
     sigma_min: Annotated[float, Field(gt=0)] = 0.002
     sigma_max: Annotated[float, Field(gt=0)] = 80.0
-    shape: Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_PARAMETERS)], ...], Field(min_length=1, max_length=4)]
+    shape: Annotated[tuple[Annotated[int, Field(ge=1, le=MAX_PARAMETERS)], ...], Field(min_length=1, max_length=4, fail_fast=True)]
     weights: Literal["ema", "raw"] = "ema"
     sampler: FewStepSampler | None = None
     metadata: dict[str, Any] = {}

@@ -55,7 +55,7 @@ class Scheduler(BaseModel):
     beta_start: Beta
     beta_end: Beta
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"
-    trained_betas: Annotated[tuple[Beta, ...], Field(min_length=2, max_length=100_000)] | None = None
+    trained_betas: Annotated[tuple[Beta, ...], Field(min_length=2, max_length=100_000, fail_fast=True)] | None = None
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
     rescale_betas_zero_snr: bool = False
     variance_type: str | None = None
