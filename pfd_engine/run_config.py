@@ -43,7 +43,11 @@ class RunConfig(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            first = error.errors()[0]
+            errors: list[dict[str, Any]] = [dict(one) for one in error.errors()]
+            first, *others = errors
+            if others and str(others[0]["loc"][-1]).startswith("literal[") and others[0]["loc"][:-1] == first["loc"][:-1]:
+                # Of a setting that is a number or a word, each error's place ends with the type that was tried.
+                first |= {"loc": first["loc"][:-1], "word": others[0]["ctx"]["expected"]}
             raised = first.get("ctx", {}).get("error")
             named = ".".join(part for part in first["loc"] if isinstance(part, str)) or None
             field = named or (raised.field if isinstance(raised, FieldError) else None)
@@ -92,6 +96,7 @@ class RunConfig(BaseModel):
             expected = error["ctx"]["expected"]
         elif bound := LIMITS.get(error["type"]):
             expected = bound.format(**error.get("ctx", {}))
+        expected += f" or {error['word']}" if "word" in error else ""
         return f"{what} is {repr(error['input'])[:80]}: give {expected}"
 
     @classmethod

@@ -40,6 +40,8 @@ def test_command_line_names_what_differs_from_the_defaults():
         ({"solver": "rk45"}, "solver", "solver is 'rk45': choose one of heun, euler, dpmpp_2m"),
         ({"descriptor": "inception"}, "descriptor", "descriptor is 'inception': choose one of pixel, dinov2, sscd"),
         ({"steps": 0}, "steps", "number of steps is 0"),
+        ({"steps": "autto"}, "steps", "steps is 'autto': give a whole number or 'auto'"),
+        ({"batch_size": 2.5}, "batch_size", "batch size is 2.5: give a whole number or 'auto'"),
         ({"student_steps": -1}, "student_steps", "number of student steps is -1"),
         ({"batch_size": 0}, "batch_size", "batch size is 0"),
         ({"device": "tpu"}, "device", "device is 'tpu': give auto, cpu, cuda or cuda:N"),

@@ -16,8 +16,9 @@ Array = NDArray[np.float64]
 Word = Literal["memorizes", "generalizes", "neither", "undetermined"]
 Reason = Literal["told apart", "coupling", "guidance", "no training set", "one sample", "floor", "baseline not measured", "close"]
 VERDICT_RULE = 2  # of results; rule 1 compared E_mem with E_gen and E_emp alone
-# Squared distances that agree to a millionth are equal: what is left of their difference is rounding, however narrow its interval.
-ROUNDING = 1e-6
+# Squared distances that agree to a millionth are equal: what is left of their difference is rounding, however narrow its interval. So are
+# those that differ by less than a trillionth of the largest, as float32 end points do that should be the same image.
+ROUNDING, SMALLEST = 1e-6, 1e-12
 MEM_GEN, MEM_SPREAD = "E_mem - E_gen", "E_mem - spread of the empirical map"
 GEN_SPREAD, GEN_EMP, EMP_FLOOR = "E_gen - spread of the teacher", "E_gen - E_emp", "E_emp - retrained floor"
 
@@ -127,7 +128,8 @@ def judge_student(
     if not keeps_coupling:
         return _undetermined("coupling", {})
     pairs = {GEN_SPREAD: (d_gen, spread_teacher), GEN_EMP: (d_gen, d_emp), MEM_GEN: (d_mem, d_gen), MEM_SPREAD: (d_mem, spread_empirical)}
-    compared = {name: _compare(p, q, confidence) for name, (p, q) in pairs.items() if p is not None and q is not None}
+    least = SMALLEST * max(float(d.mean()) for d in (d_gen, d_mem, d_emp) if d is not None)
+    compared = {name: _compare(p, q, confidence, least) for name, (p, q) in pairs.items() if p is not None and q is not None}
     if d_emp is not None and floor is not None:
         compared[EMP_FLOOR] = _above_floor(d_emp, floor, confidence)
     if guidance != 1:
@@ -173,12 +175,12 @@ def _undetermined(reason: Reason, compared: Mapping[str, Comparison]) -> Verdict
     return Verdict("undetermined", reason, SENTENCES[reason], MappingProxyType(dict(compared)))
 
 
-def _compare(first: Array, second: Array | float, confidence: float) -> Comparison:
-    """Compare squared distances with others of the same noises, or with a spread that stands alone as a number."""
+def _compare(first: Array, second: Array | float, confidence: float, least: float) -> Comparison:
+    """Compare squared distances with others of the same noises, or with a spread that stands alone as a number; `least` is rounding."""
     paired = isinstance(second, np.ndarray)
     squares = second if isinstance(second, np.ndarray) else np.full_like(first, float(second) ** 2)
     value, low, high = paired_interval(first - squares, confidence)
-    if abs(value) <= ROUNDING * max(float(first.mean()), float(squares.mean())):
+    if abs(value) <= max(ROUNDING * max(float(first.mean()), float(squares.mean())), least):
         value, low, high = 0.0, min(low, 0.0), max(high, 0.0)
     return Comparison(value, low, high, paired)
 
