@@ -1,13 +1,14 @@
-"""What limits a measured distance, in sentences: solver error, few noises, duplicates, and noise levels that training did not cover."""
+"""What limits a measured distance, in sentences: solver error, few noises, uneven sums, duplicates, and noise levels not covered."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pfd_engine import words
 from pfd_engine.adapters import map_model
 from pfd_engine.flow_maps import FlowMap, SolverMap
-from pfd_engine.intervals import FEW_NOISES
+from pfd_engine.intervals import FEW_NOISES, uneven_sum
 from pfd_engine.outside_range import InsideRange
 from pfd_engine.solver_error import next_rung
 from pfd_engine.trained_range import trained_range_of, why_no_trained_range
@@ -53,6 +54,9 @@ def caveats(estimate: PFDEstimate, memorization: Memorization | None) -> Iterato
         yield f"the solver's own error, about {error:.2g}, is larger than half the interval's width, {half:.2g}: {again} to make it smaller"
     if estimate.num_noises < FEW_NOISES:
         yield f"{estimate.num_noises} noises are few: intervals from fewer than {FEW_NOISES} are rough, so measure more"
+    measured = {"PFD": estimate.distances} | ({"E_mem": memorization.measured.tallies["E_mem"].distances} if memorization else {})
+    yield from (said for metric, d in measured.items() if (said := uneven_sum(metric, d)) is not None)
     if memorization is not None and memorization.num_distinct < len(memorization.training_set.samples):
         count = len(memorization.training_set.samples)
-        yield f"the training set holds {memorization.num_distinct:,} different samples among {count:,}: duplicates are counted once"
+        distinct = words.count(memorization.num_distinct, "different sample")
+        yield f"the training set holds {distinct} among {count:,}: duplicates are counted once"

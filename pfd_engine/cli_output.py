@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from pfd_engine.intervals import not_ruled_out
+
 SHORT_PHASES = ("load", "download", "training set", "images", "bundle", "check", "upload")
 
 
@@ -94,6 +96,9 @@ def describe_result(result: dict[str, Any]) -> str:
         lines.append(f"verdict        none without a training set; the student is {than}")
     if floor := result.get("retrained_floor"):
         lines.insert(2, f"retrained      {_number(floor.get('value'))}  (a second teacher of another training seed)")
+    if count >= 2:
+        unseen = f"what these noises never showed happens for fewer than {100 * not_ruled_out(count):.2g} % of all noises"
+        lines.append(f"not ruled out  {unseen} (95 % confidence)")
     student_steps = result.get("student_steps")
     lines += [
         f"teacher        {_model(teacher)}",

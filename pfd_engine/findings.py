@@ -55,8 +55,8 @@ def scaling(store: Store, run_id: str) -> Scaling:
     """Analyze a scaling sweep."""
     from pfd_engine.analysis import analyze_scaling, scaling_sentence
 
-    measurements = sweep_measurements(store, run_id)
-    analysis = analyze_scaling(measurements, sweep_distances(store, run_id))
+    measurements, spread = sweep_measurements(store, run_id), sweep_baselines(store, run_id).get("constant_image")
+    analysis = analyze_scaling(measurements, sweep_distances(store, run_id), spread=spread)
     return Scaling(scaling_sentence(analysis), _students(measurements), facts(store, run_id), analysis)
 
 

@@ -99,6 +99,15 @@ def tail_share(distances: Array) -> float:
     return float(np.partition(distances, -largest)[-largest:].sum()) / total if total > 0 else 0.0
 
 
+def uneven_sum(metric: str, distances: Array) -> str | None:
+    """Say, without a full stop, that few noises hold so much of the sum behind a metric that its interval is marked; None where not."""
+    if (share := tail_share(distances)) <= TAIL_SHARE_MARK:
+        return None
+    largest = max(1, math.ceil(len(distances) / 100))
+    which = "the largest distance makes up" if largest == 1 else f"the {largest} largest distances make up"
+    return f"{which} {100 * share:.0f} % of the sum behind {metric}, so that its interval may be too narrow: measure more noises"
+
+
 def paired_interval(differences: Array, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
     """Return the mean of per-noise differences `(M,)`, M >= 2, and the two ends of its interval, in the unit of the differences.
 

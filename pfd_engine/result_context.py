@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pfd_engine import words
 from pfd_engine.analysis.verdicts import GEN_SPREAD, Verdict
-from pfd_engine.intervals import FEW_NOISES, TAIL_SHARE_MARK, not_ruled_out, tail_share
+from pfd_engine.intervals import FEW_NOISES, not_ruled_out, uneven_sum
 from pfd_engine.solver_error import next_rung
 
 Array = NDArray[np.float64]
@@ -76,10 +76,8 @@ def marks(details: Mapping[str, Any], distances: Mapping[str, Array], warnings: 
         yield f"{count} noises are few: intervals from fewer than {FEW_NOISES} are rough, so measure more"
     for metric in ("PFD", "E_mem"):
         d = distances.get(metric)
-        if d is not None and len(d) > 1 and (share := tail_share(d)) > TAIL_SHARE_MARK:
-            largest = max(1, math.ceil(len(d) / 100))
-            which = "The largest distance makes up" if largest == 1 else f"The {largest} largest distances make up"
-            yield f"{which} {100 * share:.0f} % of the sum behind {metric}, so that its interval may be too narrow: measure more noises"
+        if d is not None and len(d) > 1 and not any(f"sum behind {metric}" in warning for warning in warnings):
+            yield from filter(None, [uneven_sum(metric, d)])
     error, half = _solver_share(_mapping(details.get("memorization")))
     if error > half:
         yield f"the solver's own error of E_mem, about {error:.2g}, is larger than half the width of its interval, {half:.2g}"
@@ -104,7 +102,8 @@ def footnotes(details: Mapping[str, Any]) -> Iterator[Sentence]:
         yield note
     total, distinct = memorization.get("num_samples"), memorization.get("num_distinct_samples")
     if isinstance(total, int) and isinstance(distinct, int) and distinct < total:
-        yield f"The training set holds {distinct:,} different samples among {total:,}; the memorization ratio counts duplicates once"
+        different = words.count(distinct, "different sample")
+        yield f"The training set holds {different} among {total:,}; the memorization ratio counts duplicates once"
 
 
 def finer_steps(details: Mapping[str, Any]) -> int | None:

@@ -7,10 +7,13 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from pfd_engine import EvaluateConfig, InputError, load_denoiser, probability_flow_distance
 from pfd_engine.bundled import bundled_references
+from pfd_engine.cli_output import describe_result
 from pfd_engine.errors import Cancelled
 from pfd_engine.evaluate import prepare
 from pfd_engine.image_pairs import chosen_ranks
@@ -25,11 +28,12 @@ def words(text):
 
 MEASUREMENT_COLUMNS = words(
     "experiment teacher student family size parameters objective training_set num_samples student_seed step student_steps metric band "
-    "value stderr ci_low ci_high noise_seed num_noises descriptor solver solver_steps sigma_min sigma_max"
+    "value stderr ci_low ci_high noise_seed num_noises descriptor solver solver_steps sigma_min sigma_max rho "
+    "outside_range covers"
 )
 RESULT_KEYS = words(
     "value stderr ci_low ci_high shuffled rms_per_coordinate num_noises noise_seed descriptor solver steps student_steps sigma_min "
-    "sigma_max network_calls discretization_error teacher student memorization seconds run_id"
+    "sigma_max network_calls discretization_error teacher student memorization spread solver_error tail_share verdict seconds run_id"
 )
 
 
@@ -64,6 +68,7 @@ def test_one_evaluation_answers_how_far_and_whether_it_memorizes(workspace):
     rows = of_type(events, "measurement")
     assert [row["metric"] for row in rows] == ["PFD", "E_mem", "E_emp", "memorization_ratio"]
     assert all(row.keys() >= MEASUREMENT_COLUMNS for row in rows)
+    assert all(row.keys() >= words("shuffled spread solver_error tail_share") for row in rows[:3])
     assert rows[0]["value"] == result["value"]
     assert [event["role"] for event in of_type(events, "checkpoint")] == ["teacher", "student"]
 
@@ -106,7 +111,17 @@ def test_solver_error_beyond_the_interval_is_said(workspace):
     result = evaluate(workspace, student=REFERENCES.student_generalizes, solver="euler", steps=3)[-1]["result"]
     assert abs(result["solver_error"]) > (result["ci_high"] - result["ci_low"]) / 2
     assert "measure again with 18 steps" in result["warnings"][0]
-    assert evaluate(workspace, steps=72)[-1]["result"]["warnings"] == []
+    assert not any("solver" in warning for warning in evaluate(workspace, steps=72)[-1]["result"]["warnings"])
+
+
+def test_few_noises_that_carry_the_sum_and_a_single_sample_are_said(workspace, tmp_path):
+    save_file({"samples": torch.full((3, 1, 8, 8), 0.5)}, tmp_path / "samples.safetensors")
+    result = evaluate(workspace, num_noises=5, training_set=str(tmp_path))[-1]["result"]
+    few, uneven, *_, duplicates = result["warnings"]
+    assert few.startswith("5 noises are few")
+    assert uneven.startswith(f"the largest distance makes up {100 * result['tail_share']:.0f} % of the sum behind PFD")
+    assert duplicates == "the training set holds 1 different sample among 3: duplicates are counted once"
+    assert "happens for fewer than 45 % of all noises (95 % confidence)" in describe_result(result)
 
 
 def test_wall_shows_nearest_median_and_farthest_pairs_in_order(workspace):

@@ -51,6 +51,18 @@ def test_a_full_sweep_is_said_with_the_numbers_of_the_analysis():
         assert sentence.count("[") <= 1, sentence
 
 
+def test_students_that_are_no_better_than_a_constant_image_are_told_to_be():
+    curves = {"mlp-16": (np.full(4, 5.0), 5 + np.array([-1, 1, 1, 1])), "mlp-64": crossing_at(64, SMALL_GRID)}
+    sweep = sweep_of_curves(rng(), curves, SMALL_GRID)
+    said = scaling_sentence(analyze_scaling(*sweep, spread=4.2))
+    constant = "clearly closer to their teacher than a constant image, whose E_gen would be 4.20."
+    assert f"At no measured N are students of 30 k parameters {constant}" in said
+    assert "constant image" not in scaling_sentence(analyze_scaling(*sweep))
+    assert f"students of 30 k and 120 k parameters {constant}" in scaling_sentence(analyze_scaling(*sweep, spread=1.0)).replace(
+        "1.00", "4.20"
+    )
+
+
 def test_the_papers_exponent_is_told_to_lie_outside():
     said = said_of(analyze_scaling(*scaling_sweep(rng(2), true_crossings(0.2), GRID, scatter=0.01, seeds=4)))
     assert "The paper's 1/2 lies outside this interval." in said

@@ -95,10 +95,10 @@ def test_few_noises_uneven_sums_extrapolation_and_solver_errors_are_marked():
     found = list(marks(details(num_noises=16, range_note="6 of the solver's 18 noise levels lie outside 0.1 to 9"), uneven))
     assert found == [
         "16 noises are few: intervals from fewer than 32 are rough, so measure more",
-        "The largest distance makes up 50 % of the sum behind PFD, so that its interval may be too narrow: measure more noises",
+        "the largest distance makes up 50 % of the sum behind PFD, so that its interval may be too narrow: measure more noises",
         "6 of the solver's 18 noise levels lie outside 0.1 to 9",
     ]
-    assert not list(marks(details(num_noises=16), {}, ("16 noises are few: measure more",)))
+    assert not list(marks(details(num_noises=16), uneven, ("16 noises are few: measure more", found[1])))
     unsure = details(memorization={"solver_error": -0.2, "ci_low": 2.8, "ci_high": 3.0, "num_samples": 64, "num_distinct_samples": 60})
     assert "the solver's own error of E_mem, about 0.2, is larger than half the width of its interval, 0.1" in list(marks(unsure, {}))
     small = ". ".join(footnotes(unsure | {"solver_error": 0.034, "solver_error_extrapolated": True}))

@@ -104,6 +104,7 @@ def test_a_scaling_sweep_has_a_row_for_every_number_of_every_student(teacher: st
                 student.seed,
                 20,
             )
+            assert row["covers"] == ("noises" if row["metric"] in ("E_emp", "E_gen", "E_mem", "memorization_ratio") else None)
             assert (row["experiment"], row["objective"], row["run_id"], row["num_noises"]) == ("scaling", "samples", run.id, NOISES)
     assert {row["parameters"] for row in rows if row["size"] == "mlp-32"} == {8656}
     result = run.result

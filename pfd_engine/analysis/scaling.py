@@ -44,6 +44,7 @@ class ScalingAnalysis:
       E_gen < 0.75 E_mem) at the large end. `closer`: which of `teacher` and `training set` the students are clearly closer to.
     - `exponent`: over the sizes that reached both regimes, a rule that does not look at N*.
     - `collapse`: see `collapse_scores`, for log(E_mem / E_gen), E_gen and E_mem.
+    - `spread`: the error of the constant image, None where it is not known.
     """
 
     curves: pd.DataFrame
@@ -53,9 +54,12 @@ class ScalingAnalysis:
     exponent: Exponent
     collapse: pd.DataFrame
     steps: int
+    spread: float | None = None
 
 
-def analyze_scaling(measurements: pd.DataFrame, distances: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> ScalingAnalysis:
+def analyze_scaling(
+    measurements: pd.DataFrame, distances: pd.DataFrame, resamples: int = 1000, seed: int = 0, spread: float | None = None
+) -> ScalingAnalysis:
     """Analyze one scaling sweep from its measurements (sizes and their parameters) and its squared per-noise distances.
 
     `distances` has `size`, `num_samples`, `student_seed`, `step`, `metric` (`E_gen`, `E_mem`) and `squared`, an array `(M,)`; students
@@ -85,6 +89,7 @@ def analyze_scaling(measurements: pd.DataFrame, distances: pd.DataFrame, resampl
         exponent,
         pd.concat([frame for frame in scores if len(frame)] or scores[:1], ignore_index=True),
         students.step,
+        spread,
     )
 
 

@@ -67,7 +67,7 @@ class Rows:
         if measured.memorized is not None:
             yield (
                 row
-                | {"metric": "memorization_ratio"}
+                | {"metric": "memorization_ratio", "covers": NOISES}
                 | numbers_of(Interval(*proportion_interval(measured.memorized, self.config.evaluation.num_noises), "Wilson"))
             )
         for band, squares in measured.bands.items():

@@ -41,7 +41,7 @@ def scaling_sentence(analysis: ScalingAnalysis) -> str:
     said += [_without(row, f"A student of {names[row['size']]}", _end(analysis, row)) for row in measured if row["censored"]]
     if few := [str(row["size"]) for row in rows if row["censored"] == UNKNOWN]:
         said.append(f"Students of {_sizes(few, names)} were measured at too few values of N to tell.")
-    return " ".join([*said, *_several(analysis, names), *_growth(analysis, names, budget)])
+    return " ".join([*said, *_several(analysis, names), *_no_better_than_constant(analysis, names), *_growth(analysis, names, budget)])
 
 
 def scaling_details(analysis: ScalingAnalysis) -> list[str]:
@@ -147,6 +147,17 @@ def _several(analysis: ScalingAnalysis, names: dict[str, str]) -> list[str]:
             counted = "" if rows["begins"].iloc[-1] == MEMORIZING else "; the last one counts"
             said.append(f"Its two errors cross {len(rows)} times for {names[str(size)]}: at N of about {join(at)}{counted}.")
     return said
+
+
+def _no_better_than_constant(analysis: ScalingAnalysis, names: dict[str, str]) -> list[str]:
+    """Name the sizes whose E_gen lies at no N clearly below that of a constant image: their N* says nothing of generalizing."""
+    if analysis.spread is None:
+        return []
+    errors = analysis.curves[analysis.curves["metric"] == "E_gen"]
+    clear = set(errors[errors["ci_high"] < analysis.spread]["size"])
+    sizes = [size for size in names if size not in clear]
+    constant = f"clearly closer to their teacher than a constant image, whose E_gen would be {analysis.spread:.2f}"
+    return [f"At no measured N are students of {_sizes(sizes, names)} {constant}."] if sizes else []
 
 
 def _growth(analysis: ScalingAnalysis, names: dict[str, str], budget: str) -> list[str]:
