@@ -38,7 +38,7 @@ from pfd_engine.image_pairs import pair_events
 from pfd_engine.measurement import BlockMeasurement, Deviations, Measured, Pairs, measure_until
 from pfd_engine.memorization import count_memorized, distinct_samples
 from pfd_engine.provenance import provenance
-from pfd_engine.rungs import choose_rung, keep_rung, known_rung
+from pfd_engine.rungs import KEPT_FROM, choose_rung, keep_rung, known_rung
 from pfd_engine.training_sets import TrainingSet
 from pfd_engine.workspace import Workspace
 
@@ -139,6 +139,8 @@ class Evaluation:
         teacher, revision = self.maps["teacher"], getattr(map_model(self.maps["teacher"]), "revision", None)
         if not isinstance(teacher, SolverMap) or revision is None or estimate.steps is None:
             return None
+        if "twin_of" in getattr(map_model(self.maps["student"]), "metadata", {}):
+            return None  # the retrained teacher is the floor
         levels = teacher.sigma_min, teacher.sigma_max
         return published_floor(revision, estimate.descriptor, teacher.solver.name, estimate.steps, levels, estimate.noise_seed)
 
@@ -150,7 +152,7 @@ class Evaluation:
         rung = known_rung(folder, teacher, self.psi.name)
         if rung is None:
             chosen = yield from self._as_events("solver steps", choose_rung(self.maps, blocks, self.shape, self.psi, end_points))
-            rung = keep_rung(folder, teacher, self.psi.name, chosen)
+            rung = keep_rung(folder, teacher, self.psi.name, chosen) if self.config.num_noises >= KEPT_FROM else chosen
         return {role: m.with_steps(rung) if isinstance(m, SolverMap) else m for role, m in self.maps.items()}
 
     def _measured(

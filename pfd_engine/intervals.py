@@ -50,7 +50,14 @@ class Interval(NamedTuple):
         return self.tail_share is not None and self.tail_share > TAIL_SHARE_MARK
 
 
-def pfd_interval(distances: Array, confidence: float = CONFIDENCE, *, jump_bound: float | None = None, identical: bool = False) -> Interval:
+def pfd_interval(
+    distances: Array,
+    confidence: float = CONFIDENCE,
+    *,
+    jump_bound: float | None = None,
+    identical: bool = False,
+    strata: NDArray[np.int64] | None = None,
+) -> Interval:
     """Return PFD = `sqrt(mean d)` of squared per-noise distances d `(M,)`, d >= 0, M >= 2, with its interval, in the unit of PFD.
 
     The standard error is the delta method's `sd(d) / (2 PFD sqrt(M))`, 0 where PFD = 0. The interval is the square root of one for mean d:
@@ -62,6 +69,10 @@ def pfd_interval(distances: Array, confidence: float = CONFIDENCE, *, jump_bound
     behaves otherwise (the ceiling, `shuffled`), the interval holds what these noises do not rule out: a share `q = not_ruled_out(M)` may
     lie anywhere in [0, D], which for d = 0 reads `[0, sqrt(q) D]`. Without a bound there is nothing to hold it to: the width is 0, and the
     method says why. `identical`, or a bound of 0, states that both sides are one and the same map: PFD(p, p) is 0 as an identity.
+
+    `strata` `(M,)` numbers the condition of each noise. The interval is then for these conditions: it holds the spread within them, and
+    leaves out that between them. Where a condition has a single noise, or where nothing varies within any of them, the plain interval
+    stands, and the method says so (MATH.md, section 8).
 
     Raises ValueError for fewer than 2 noises, distances that are negative or not finite, and an identity with a distance above 0.
     Source: Hall, On the removal of skewness by transformation, J. R. Statist. Soc. B 54 (1992).
@@ -78,9 +89,29 @@ def pfd_interval(distances: Array, confidence: float = CONFIDENCE, *, jump_bound
         return _constant(float(distances[0]), count, confidence, 0.0 if identical else jump_bound, share)
     if identical:
         raise ValueError("a map has a distance above 0 to itself: these are two maps, or one that is not deterministic")
-    mean, stderr, low, high = (float(x) for x in mean_interval(distances, confidence, nonnegative=True))
-    value = math.sqrt(mean)
-    return Interval(value, stderr / (2 * value), math.sqrt(low), math.sqrt(high), "skewness-corrected t", share, count)
+    within = None if strata is None else within_strata(distances, strata)
+    method = "skewness-corrected t"
+    if strata is not None:
+        method += " within conditions" if within is not None else " over all conditions, because they cannot be separated"
+    values = distances if within is None else within
+    _, stderr, low, high = (float(x) for x in mean_interval(values, confidence, nonnegative=True))
+    value = math.sqrt(float(distances.mean()))
+    return Interval(value, stderr / (2 * value), math.sqrt(low), math.sqrt(high), method, share, count)
+
+
+def within_strata(distances: Array, strata: NDArray[np.int64]) -> Array | None:
+    """Return values `(M,)` with the mean of d whose variance is that of a stratified mean; None where a stratum has a single value, or
+    where no stratum varies.
+
+    Each value is the mean of all plus its deviation from its stratum's mean, times `sqrt(n / (n - 1))` for a stratum of n values.
+    """
+    counts = np.bincount(strata)
+    if counts[counts > 0].min() < 2:
+        return None
+    means = np.bincount(strata, weights=distances) / np.maximum(counts, 1)
+    scale = np.sqrt(counts / np.maximum(counts - 1, 1))
+    deviations = (distances - means[strata]) * scale[strata]
+    return np.asarray(distances.mean() + deviations) if deviations.any() else None
 
 
 def not_ruled_out(count: int, confidence: float = CONFIDENCE) -> float:

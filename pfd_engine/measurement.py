@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,10 +96,13 @@ class Tally:
     def dimension(self) -> int:
         return len(self.blocks[0].sum_p)
 
-    def interval(self, confidence: float = CONFIDENCE, *, identical: bool = False) -> Interval:
-        """Return the distance with its standard error and interval; `identical` tells that both maps are one and the same."""
+    def interval(self, confidence: float = CONFIDENCE, *, identical: bool = False, strata: NDArray[np.int64] | None = None) -> Interval:
+        """Return the distance with its standard error and interval; `identical` tells that both maps are one and the same.
+
+        `strata` numbers the condition of each noise `(M,)`, in the order of the seeds.
+        """
         distances = self.distances
-        return pfd_interval(distances, confidence, jump_bound=self.shuffled, identical=identical and not distances.any())
+        return pfd_interval(distances, confidence, jump_bound=self.shuffled, identical=identical and not distances.any(), strata=strata)
 
 
 class Deviations:
@@ -137,6 +140,7 @@ class BlockMeasurement:
     end_points: dict[str, Tensor]
     features: dict[str, Tensor]
     pairs: dict[str, PairBlock]
+    conditions: list[Hashable] | None = None
 
 
 class Remembered:
@@ -158,6 +162,7 @@ def measure(
 ) -> Iterator[Progress | BlockMeasurement]:
     """Follow every map from the same noises, block by block; yield progress, and the distances of the named pairs once a block is done."""
     for seeds in blocks:
+        conditions = None if condition is None else condition(seeds)
         images: dict[str, Tensor] = {}
         features: dict[str, Tensor] = {}
         for name, flow_map in maps.items():
@@ -165,15 +170,21 @@ def measure(
                 images[name], features[name] = flow_map.blocks[seeds]
                 continue
             followed = flow_map.flow_map if isinstance(flow_map, Remembered) else flow_map
-            images[name] = yield from end_points(followed, seeds, shape, condition and condition(seeds))
+            images[name] = yield from end_points(followed, seeds, shape, conditions)
             with torch.inference_mode():
                 features[name] = descriptor(images[name]).double().cpu()
             if isinstance(flow_map, Remembered):
                 images[name] = images[name][: flow_map.shown].cpu()
                 flow_map.blocks[seeds] = images[name], features[name]
-        yield BlockMeasurement(
-            seeds, images, features, {name: pair_block(seeds, features[p], features[q]) for name, (p, q) in pairs.items()}
-        )
+        contributions = {name: pair_block(seeds, features[p], features[q]) for name, (p, q) in pairs.items()}
+        yield BlockMeasurement(seeds, images, features, contributions, None if conditions is None else list(map(_label, conditions)))
+
+
+def _label(condition: Any) -> Hashable:
+    """Return what tells a condition from others: the numbers of a tensor, a value as it is, or its text where it cannot be hashed."""
+    if isinstance(condition, Tensor):
+        return tuple(condition.flatten().tolist())
+    return condition if isinstance(condition, Hashable) else repr(condition)
 
 
 def tallied(work: Iterable[Progress | BlockMeasurement], pairs: Iterable[str]) -> Generator[Progress, None, dict[str, Tally]]:
@@ -204,10 +215,13 @@ class Measured:
     tallies: dict[str, Tally]
     confidence: float
     identical: frozenset[str] = frozenset()
+    conditions: list[Hashable] = field(default_factory=list)
 
     def interval(self, pair: str) -> Interval:
-        """Return a pair's distance with its standard error and interval."""
-        return self.tallies[pair].interval(self.confidence, identical=pair in self.identical)
+        """Return a pair's distance with its standard error and interval; with conditions, the interval is for these conditions."""
+        numbers = {condition: number for number, condition in enumerate(dict.fromkeys(self.conditions))}
+        strata = np.array([numbers[condition] for condition in self.conditions]) if len(numbers) > 1 else None
+        return self.tallies[pair].interval(self.confidence, identical=pair in self.identical, strata=strata)
 
 
 def measure_until(
@@ -232,6 +246,7 @@ def measure_until(
         if isinstance(block, BlockMeasurement):
             for name, tally in measured.tallies.items():
                 tally.add(block.pairs[name])
+            measured.conditions.extend(block.conditions or ())
         yield block
         if isinstance(block, BlockMeasurement) and target_relative_error is not None:
             done = block.seeds.stop - blocks[0].start

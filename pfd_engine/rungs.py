@@ -22,6 +22,8 @@ from pfd_engine.measurement import measure, tallied
 from pfd_engine.runs import replace_file
 from pfd_engine.solver_error import RUNGS
 
+KEPT_FROM = 256  # noises of an evaluation whose rung is kept: fewer have so wide an interval that the coarsest rung would do
+
 
 def choose_rung(
     maps: Mapping[str, FlowMap], blocks: Sequence[range], shape: Sequence[int], psi: Descriptor, end_points: EndPoints

@@ -202,6 +202,30 @@ def test_a_condition_belongs_to_the_seed_on_both_sides():
     assert estimate.value == pytest.approx(2.0)
 
 
+def test_the_interval_with_conditions_is_for_these_conditions():
+    """Two conditions whose distances differ far more than within one: the choice of noises moves the PFD little."""
+    generator = torch.Generator().manual_seed(0)
+    wobble = 0.1 * torch.randn(400, generator=generator)
+
+    def shifted(z, seeds, condition=None):
+        index = torch.tensor(list(seeds))
+        return torch.zeros_like(z) + (1 + 4 * (index % 2) + wobble[index])[:, None]
+
+    def still(z, seeds, condition=None):
+        return torch.zeros_like(z)
+
+    def distance(condition):
+        return probability_flow_distance(still, shifted, num_noises=400, shape=(4,), condition=condition)
+
+    plain, within = distance(None), distance(lambda seeds: torch.tensor([seed % 2 for seed in seeds]))
+    assert within.value == plain.value
+    assert within.interval_method.endswith("within conditions")
+    assert within.ci_high - within.ci_low < 0.1 * (plain.ci_high - plain.ci_low)
+    alone = distance(lambda seeds: ["rare" if seed == 7 else "usual" for seed in seeds])
+    assert alone.interval_method.endswith("because they cannot be separated")
+    assert (alone.ci_low, alone.ci_high) == (plain.ci_low, plain.ci_high)
+
+
 class Recorded:
     """A Gaussian with an identity, so that its end points are cached, that counts its network calls."""
 

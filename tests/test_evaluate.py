@@ -12,11 +12,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from pfd_engine import EvaluateConfig, InputError, load_denoiser, probability_flow_distance
-from pfd_engine.bundled import bundled_references
+from pfd_engine.bundled import bundled_references, floor_reference
 from pfd_engine.cli_output import describe_result
 from pfd_engine.errors import Cancelled
 from pfd_engine.evaluate import prepare
 from pfd_engine.image_pairs import chosen_ranks
+from pfd_engine.solver_error import RUNGS
 from pfd_engine.workspace import Workspace
 
 REFERENCES = bundled_references()
@@ -232,3 +233,22 @@ def test_what_cannot_start_says_why_and_where(workspace, changes, field, sentenc
     assert caught.value.field == field
     assert "\n" not in str(caught.value)
     assert not workspace.runs.exists()
+
+
+def test_steps_auto_takes_one_rung_for_a_teacher_whose_error_stays_below_half_the_interval(workspace):
+    result = evaluate(workspace, student=REFERENCES.student_generalizes, num_noises=256, steps="auto")[-1]["result"]
+    assert result["steps"] in RUNGS
+    assert abs(result["solver_error"]) <= (result["ci_high"] - result["ci_low"]) / 2
+    (workspace.cache / "rungs.json").write_text(json.dumps(dict.fromkeys(json.loads((workspace.cache / "rungs.json").read_text()), 36)))
+    assert evaluate(workspace, num_noises=64, steps="auto")[-1]["result"]["steps"] == 36, "the rung that was kept for the teacher"
+
+
+def test_a_rung_from_few_noises_is_not_kept(workspace):
+    assert evaluate(workspace, num_noises=8, steps="auto")[-1]["result"]["steps"] in RUNGS
+    assert not (workspace.cache / "rungs.json").exists()
+
+
+def test_the_retrained_teacher_has_no_floor_but_itself(workspace):
+    result = evaluate(workspace, student=floor_reference(), num_noises=64)[-1]["result"]
+    assert result["retrained_floor"] is None
+    assert evaluate(workspace, num_noises=64)[-1]["result"]["retrained_floor"] is not None
