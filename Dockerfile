@@ -21,6 +21,6 @@ EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
 
-# CORS and XSRF protection stay on (pfd_engine/serve.py): a Space shows this page in a frame, but page and WebSocket share the Space's
+# CORS and XSRF protection stay on (pfd_engine/cli/serve.py): a Space shows this page in a frame, but page and WebSocket share the Space's
 # own origin, so both work there; what a frame without cookies cannot do is upload files, and the demo takes none.
-CMD ["python", "-m", "pfd_engine.serve", "demo", "--address", "0.0.0.0"]
+CMD ["python", "-m", "pfd_engine.cli.serve", "demo", "--address", "0.0.0.0"]

@@ -10,7 +10,7 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --no-header --no-annotate -
 .DELETE_ON_ERROR:
 
 run: .venv/installed
-	$(BIN)/python -m pfd_engine.quickstart --port $(PORT)
+	$(BIN)/python -m pfd_engine.cli.quickstart --port $(PORT)
 
 test: .venv/installed-dev .venv-hub/installed debian
 	$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(PYTEST)
@@ -32,7 +32,7 @@ soak: .venv/installed-dev
 
 # What the Dockerfile runs, without Docker; `space` assembles the folder that a Hugging Face Docker Space is made of (docs/hosting.md).
 demo: .venv-demo/installed
-	.venv-demo/bin/python -m pfd_engine.serve demo --port $(PORT)
+	.venv-demo/bin/python -m pfd_engine.cli.serve demo --port $(PORT)
 
 SPACE ?= build/space
 space:
@@ -44,7 +44,7 @@ space:
 # The bundled checkpoints trained anew, and the shipped results measured anew (about two hours on two cores). The retrained teacher comes
 # first, on the noises of each sweep, and is published at once: verdicts look up the floor, and pages the constant image, in what is published.
 assets: .venv/installed
-	$(BIN)/python -m pfd_engine.distill.bundled
+	$(BIN)/python -m pfd_engine.distill.make_bundled
 
 DIGITS := ./pfd_engine/assets/digits
 results: .venv/installed

@@ -6,7 +6,7 @@ from html import escape
 
 import streamlit as st
 
-from pages.common.layout import CHECKPOINTS, DISTILL, EVALUATE, RESULT, is_demo, page
+from pages.frame.page import CHECKPOINTS, DISTILL, EVALUATE, RESULT, is_demo, page
 
 ORIENTATION = (
     "Distilled diffusion models are judged here by <b>probability flow distance</b> (PFD): start teacher and student from the "
@@ -40,7 +40,7 @@ def home() -> None:
 
 def findings() -> None:
     """Draw the sentence of each finding that has data, with the way to its page."""
-    from pages.common.findings import PAGES, TITLES, newest_findings
+    from pages.reads.findings import PAGES, TITLES, newest_findings
 
     sentences = newest_findings()
     if sentences:
@@ -53,7 +53,7 @@ def findings() -> None:
 
 def latest() -> None:
     """Draw the latest results."""
-    from pages.common.data import caption_of_source, latest_results, read_pairs
+    from pages.reads.store import caption_of_source, latest_results, read_pairs
 
     results = latest_results(LATEST)
     st.header("Latest results")
@@ -66,8 +66,8 @@ def latest() -> None:
             else "Nothing has been measured yet. Choose **Measure a pair**: the form offers the bundled digits, which take a few seconds."
         )
         return
-    from pages.common.results import summary_card
-    from pages.common.wall import wall
+    from pages.widgets.result import summary_card
+    from pages.widgets.wall import wall
 
     for position, result in enumerate(results):
         with st.container(border=True):
@@ -81,6 +81,6 @@ if __name__ == "__main__":  # run by Streamlit as the page
     with page("Home"):
         home()
 else:  # imported by Streamlit as the server
-    from pages.common.serving import lifespan, middleware
+    from pages.frame.serving import lifespan, middleware
 
     app = st.App(__file__, middleware=middleware(), lifespan=lifespan)

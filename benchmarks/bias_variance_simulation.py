@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pfd_engine.decomposition import bias_variance
+from pfd_engine.measure.bias_variance import bias_variance
 
 Array = NDArray[np.float64]
 NOISES = 4

@@ -23,10 +23,10 @@ import duckdb
 import pyarrow as pa
 from PIL import Image
 
-from pfd_engine.config import EvaluateConfig
-from pfd_engine.distill.ladders import find_rung
-from pfd_engine.experiments.spec import SweepConfig
-from pfd_engine.store import OFFLINE, migrate
+from pfd_engine.configs.evaluate import EvaluateConfig
+from pfd_engine.configs.sweep import SweepConfig
+from pfd_engine.models.networks.sizes import find_rung
+from pfd_engine.store.database import OFFLINE, migrate
 from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
 
 RUNS, ROWS, ROWS_A_SWEEP = 5_000, 1_000_000, 2_840

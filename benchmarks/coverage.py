@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pfd_engine.intervals import TAIL_SHARE_MARK, mean_interval, not_ruled_out, paired_intervals, pfd_interval, tail_share
+from pfd_engine.analysis.intervals import TAIL_SHARE_MARK, mean_interval, not_ruled_out, paired_intervals, pfd_interval, tail_share
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], NDArray[np.float64]]
 REQUIRED, RARE_AT_LEAST, FROM_NOISES = 0.93, 5, 32

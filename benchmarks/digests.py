@@ -25,9 +25,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pfd_engine import end_point_cache, run_events, snapshots
-from pfd_engine.config import EvaluateConfig
-from pfd_engine.evaluate import prepare
+from pfd_engine.configs.evaluate import EvaluateConfig
+from pfd_engine.evaluation.prepare import prepare
+from pfd_engine.hub import snapshot as snapshots
+from pfd_engine.measure import end_point_cache
+from pfd_engine.runs import events as run_events
 from pfd_engine.workspace import ASSETS, Workspace
 
 LIMIT = 0.02

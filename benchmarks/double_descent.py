@@ -23,10 +23,10 @@ from scipy.stats import t as student_t
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pfd_engine.bundled import TEACHER
-from pfd_engine.experiments.measure import Ruler
-from pfd_engine.experiments.spec import SweepConfig
-from pfd_engine.experiments.tasks import Setting, make_cohort, train_config
+from pfd_engine.configs.sweep import SweepConfig
+from pfd_engine.models.bundled import TEACHER
+from pfd_engine.sweeps.measure import Ruler
+from pfd_engine.sweeps.task import Setting, make_cohort, train_config
 from pfd_engine.workspace import ASSETS, Workspace
 
 CHECKPOINTS, BATCH_SIZE = 16, 32

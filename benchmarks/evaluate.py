@@ -23,9 +23,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pfd_engine.adapters import map_model
-from pfd_engine.config import EvaluateConfig
-from pfd_engine.evaluate import Evaluation, prepare
+from pfd_engine.configs.evaluate import EvaluateConfig
+from pfd_engine.evaluation.prepare import Evaluation, prepare
+from pfd_engine.models.families import map_model
 from pfd_engine.workspace import ASSETS, Workspace
 
 

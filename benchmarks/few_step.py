@@ -18,16 +18,16 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pfd_engine.adapters import load_denoiser
-from pfd_engine.adapters._few_step_map import FewStepMap
-from pfd_engine.bundled import TEACHER
-from pfd_engine.distance import probability_flow_distance
 from pfd_engine.distill.objectives import OBJECTIVES, make_objective
 from pfd_engine.distill.trainer import TrainConfig, Trainer
-from pfd_engine.endpoints import drain
-from pfd_engine.flow_maps import SolverMap
-from pfd_engine.noise_ranges import TRAINING_SEEDS
-from pfd_engine.training_sets import draw_samples
+from pfd_engine.flow.few_step_map import FewStepMap
+from pfd_engine.flow.maps import SolverMap
+from pfd_engine.measure.end_points import drain
+from pfd_engine.measure.pfd import probability_flow_distance
+from pfd_engine.models.bundled import TEACHER
+from pfd_engine.models.families import load_denoiser
+from pfd_engine.seeds import TRAINING_SEEDS
+from pfd_engine.training_sets.load import draw_samples
 from pfd_engine.workspace import ASSETS
 
 NUM_NOISES = 1024

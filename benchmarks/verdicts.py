@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pfd_engine.adapters import load_denoiser
 from pfd_engine.analysis import Verdict, judge_student, squared_deviations
-from pfd_engine.bundled import bundled_references
-from pfd_engine.empirical import EmpiricalDenoiser
-from pfd_engine.flow_maps import SolverMap
-from pfd_engine.noise_bank import noise
-from pfd_engine.noise_ranges import TRAINING_SEEDS
+from pfd_engine.flow.empirical import EmpiricalDenoiser
+from pfd_engine.flow.maps import SolverMap
+from pfd_engine.flow.noise import noise
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.models.families import load_denoiser
+from pfd_engine.seeds import TRAINING_SEEDS
 
 CONSTANT = ("mean of the teacher", "mean of the training set", "mean over these noises")
 WORDS = ("memorizes", "generalizes", "neither", "undetermined")

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.browser import REPOSITORY
-from pfd_engine.bundled import bundled_references
+from pfd_engine.models.bundled import bundled_references
 
 
 def measured_workspace(home: Path, noises: int = 512) -> str:

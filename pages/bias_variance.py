@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import page
-from pfd_engine.finding_tables import NOTES, parts_table
+from pages.frame.page import page
+from pfd_engine.findings.tables import NOTES, parts_table
 
 if TYPE_CHECKING:
-    from pages.common.choices import Choices
-    from pages.common.findings import Sweep
-    from pfd_engine.findings import BiasVariance
+    from pages.frame.address import Choices
+    from pages.reads.findings import Sweep
+    from pfd_engine.findings.sweeps import BiasVariance
 
 
 def show() -> None:
     """Draw the page."""
-    from pages.common import finding_widgets as widgets
-    from pages.common import findings
-    from pages.common.choices import Choices
+    from pages.frame.address import Choices
+    from pages.reads import findings
+    from pages.widgets import finding as widgets
     from pfd_engine import figures
 
     st.title("Bias and variance of students")
@@ -51,16 +51,16 @@ def show() -> None:
 
 def label(name: str, parameters: float) -> str:
     """Name a size with its number of parameters, where that is known."""
-    from pages.common import words
+    from pages.widgets import html as words
 
     return f"{name} ({words.parameters(int(parameters))} parameters)" if parameters == parameters else name
 
 
 def panel(choices: Choices, sweep: Sweep, found: BiasVariance, along: str, at: str | int) -> None:
     """Draw one stacked figure, and offer it as a file."""
-    from pages.common import finding_widgets as widgets
-    from pages.common.exports import exports
-    from pages.common.kept import kept
+    from pages.reads.cache import kept
+    from pages.widgets import finding as widgets
+    from pages.widgets.exports import exports
     from pfd_engine import figures
 
     frame = figures.parts_frame(found.analysis.table, along, at)
@@ -72,7 +72,7 @@ def panel(choices: Choices, sweep: Sweep, found: BiasVariance, along: str, at: s
 
 def numbers(found: BiasVariance) -> None:
     """Draw the table of every size and N."""
-    from pages.common import words
+    from pages.widgets import html as words
 
     st.header("All sizes and N")
     st.html(words.table(*parts_table(found.analysis)))

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common import words
-from pages.common.layout import EVALUATE, alert, page
+from pages.frame.page import EVALUATE, alert, page
+from pages.widgets import html as words
 
 if TYPE_CHECKING:
-    from pfd_engine.checkpoint_info import CheckpointInfo
+    from pfd_engine.models.inspect import CheckpointInfo
 
 
 def checkpoints() -> None:
     """Draw the page."""
-    from pages.common.access import may_look_at, may_use, why_not
-    from pages.common.models import bundled_choices, inspect_checkpoint
+    from pages.forms.models import bundled_choices, inspect_checkpoint
+    from pages.frame.sign_in import may_look_at, may_use, why_not
     from pfd_engine.errors import InputError
 
     st.title("Checkpoints")

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import EVALUATE, RESULT, is_demo, page
+from pages.frame.page import EVALUATE, RESULT, is_demo, page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from pages.common.choices import Choices
-    from pages.common.compare_data import Column, Grid, Subject
-    from pages.common.compare_wall import View
+    from pages.frame.address import Choices
+    from pages.reads.images import Column, Grid, Subject
+    from pages.widgets.compare_wall import View
 
 MOST_STUDENTS = 6
 ENOUGH_SHARED = 4
@@ -26,8 +26,9 @@ LAYOUTS = {"shared": "Noises that all kept", "all": "All noises, with gaps", "ap
 
 def show() -> None:
     """Draw the page."""
-    from pages.common import compare_data, words
-    from pages.common.choices import Choices
+    from pages.frame.address import Choices
+    from pages.reads import images as compare_data
+    from pages.widgets import html as words
 
     st.title("Compare images")
     st.caption(
@@ -56,7 +57,7 @@ def show() -> None:
 
 def students(choices: Choices) -> list[Mapping[str, Any]]:
     """Let the visitor choose students, and return their rows in the order chosen; says what to do where there are none."""
-    from pages.common import compare_data
+    from pages.reads import images as compare_data
 
     unknown = translate()
     left, right = st.columns([1, 2], gap="medium")
@@ -92,7 +93,7 @@ def students(choices: Choices) -> list[Mapping[str, Any]]:
 
 def translate() -> bool:
     """Let the run of a sweep stand for its first and last student, and keep a link to a few students; says whether one is unknown."""
-    from pages.common import compare_data
+    from pages.reads import images as compare_data
 
     asked = [item for item in dict.fromkeys(st.query_params.get_all("item")) if item]
     found = compare_data.found_items(asked[:MOST_STUDENTS])
@@ -114,8 +115,8 @@ def translate() -> bool:
 def appearance(choices: Choices, subjects: Sequence[Subject]) -> tuple[str, View, str, list[int], int]:
     """Draw how the wall looks; returns the order of the columns, the view, how several students share columns, the seeds asked for (none:
     the first of the order), and how many columns there are."""
-    from pages.common import compare_data
-    from pages.common.compare_wall import EXTRAS, GAINS, SIZES, View
+    from pages.reads import images as compare_data
+    from pages.widgets.compare_wall import EXTRAS, GAINS, SIZES, View
 
     left, middle, right = st.columns(3, gap="medium", vertical_alignment="bottom")
     sorts = {name: label for name, label in compare_data.SORTS.items() if name != "disagreement" or len(subjects) > 1}
@@ -149,8 +150,8 @@ def appearance(choices: Choices, subjects: Sequence[Subject]) -> tuple[str, View
 
 def seeds(text: str) -> list[int]:
     """Return the noise seeds asked for; says what is wrong with them."""
-    from pages.common.compare_data import parse_noises
-    from pages.common.layout import alert
+    from pages.frame.page import alert
+    from pages.reads.images import parse_noises
     from pfd_engine.errors import InputError
 
     try:
@@ -162,7 +163,9 @@ def seeds(text: str) -> list[int]:
 
 def draw(number: int, grid: Grid, asked: Sequence[int], count: int, sort: str, view: View, layout: str) -> None:
     """Draw one wall: its noises, its images, what they are, and the same as PNG."""
-    from pages.common import compare_data, compare_wall, words
+    from pages.reads import images as compare_data
+    from pages.widgets import compare_wall
+    from pages.widgets import html as words
 
     grid = compare_data.with_columns(grid)
     columns = list(grid.columns)
@@ -201,7 +204,7 @@ def draw(number: int, grid: Grid, asked: Sequence[int], count: int, sort: str, v
 
 def notes(shown: Grid, columns: Sequence[Column], offered: Sequence[Column], view: View) -> None:
     """Say what is not there."""
-    from pages.common import words
+    from pages.widgets import html as words
 
     if len(shown.columns) < len(offered):
         st.caption(f"Images of this size fill the page: {len(shown.columns)} of {len(offered)} noises are shown. Choose smaller ones.")

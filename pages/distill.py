@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import page
+from pages.frame.page import page
 
 if TYPE_CHECKING:
-    from pages.common.fields import Slot
-    from pfd_engine.distill_config import DistillConfig
+    from pages.forms.form import Slot
+    from pfd_engine.configs.distill import DistillConfig
 
 FIRST_SIZE = "mlp-128"
 
 
 def distill() -> None:
     """Draw the page."""
-    from pages.common.forms import DISTILL_FORM, show_form
+    from pages.forms.launch import DISTILL_FORM, show_form
 
     st.title("Distill")
     st.caption("Train a student of a teacher on the teacher's own samples, then measure how far it ends from the teacher.")
@@ -27,10 +27,10 @@ def distill() -> None:
 
 def fields() -> dict[str, Slot]:
     """Draw the fields, presets first; returns the container of each, in which an error can be put below it."""
-    from pages.common.distill_fields import CHOICES, advanced, ladder_html, teacher_shape
-    from pages.common.forms import DISTILL_FORM as FORM
-    from pages.common.forms import reference_field
-    from pages.common.models import bundled_teacher_choice
+    from pages.forms.distill_fields import CHOICES, advanced, ladder_html, teacher_shape
+    from pages.forms.launch import DISTILL_FORM as FORM
+    from pages.forms.launch import reference_field
+    from pages.forms.models import bundled_teacher_choice
     from pfd_engine.distill.objectives import OBJECTIVES
 
     FORM.refuse_link_values(CHOICES)
@@ -65,8 +65,8 @@ def fields() -> dict[str, Slot]:
 
 def size_field() -> tuple[Slot, Slot]:
     """Draw the choice of the size; returns its container, and one beside it for the table of sizes."""
-    from pages.common.distill_fields import CHOICES
-    from pages.common.forms import DISTILL_FORM as FORM
+    from pages.forms.distill_fields import CHOICES
+    from pages.forms.launch import DISTILL_FORM as FORM
 
     choice, table = st.columns([2, 3])
     with choice:
@@ -79,20 +79,20 @@ def size_field() -> tuple[Slot, Slot]:
 
 def read(drawn: dict[str, Slot]) -> DistillConfig:
     """Return the configuration that the form describes; raises InputError with the field at fault."""
-    from pages.common.forms import DISTILL_FORM
-    from pfd_engine.distill_config import DistillConfig
+    from pages.forms.launch import DISTILL_FORM
+    from pfd_engine.configs.distill import DistillConfig
 
     return DistillConfig.parse(DISTILL_FORM.read(drawn))
 
 
 def cost(config: DistillConfig) -> None:
     """Look the teacher up and show what the distillation costs; raises InputError for what cannot start."""
-    from pages.common import words
-    from pages.common.access import check_request, may_use
-    from pages.common.checks import check_distillation
-    from pages.common.models import inspect_role, model_of
-    from pfd_engine.distill.cost import estimate
-    from pfd_engine.distill.ladders import find_rung
+    from pages.forms.checks import check_distillation
+    from pages.forms.models import inspect_role, model_of
+    from pages.frame.sign_in import check_request, may_use
+    from pages.widgets import html as words
+    from pfd_engine.models.networks.sizes import find_rung
+    from pfd_engine.planning.distillation import estimate
 
     if not may_use():
         rung = find_rung(config.size)
@@ -130,9 +130,9 @@ def check_distillation_memory(config: DistillConfig, shape: tuple[int, ...]) -> 
     """Raise InputError where training does not fit into this machine's memory; that of a GPU is known only to the run."""
     import psutil
 
-    from pages.common.checks import shows_cuda
-    from pfd_engine.distill.checks import check_memory
-    from pfd_engine.distill.ladders import find_rung
+    from pages.forms.checks import shows_cuda
+    from pfd_engine.models.networks.sizes import find_rung
+    from pfd_engine.planning.distillation_checks import check_memory
 
     if config.device == "cpu" or (config.device == "auto" and not shows_cuda()):
         check_memory(config, find_rung(config.size), shape, psutil.virtual_memory().available, "this machine")

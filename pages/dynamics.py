@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import page
-from pfd_engine.finding_tables import NOTES, baselines_line, verdicts_table
+from pages.frame.page import page
+from pfd_engine.findings.tables import NOTES, baselines_line, verdicts_table
 
 if TYPE_CHECKING:
-    from pages.common.choices import Choices
-    from pages.common.findings import Sweep
-    from pfd_engine.findings import Dynamics
+    from pages.frame.address import Choices
+    from pages.reads.findings import Sweep
+    from pfd_engine.findings.sweeps import Dynamics
 
 
 def show() -> None:
     """Draw the page."""
-    from pages.common import finding_widgets as widgets
-    from pages.common import findings, words
-    from pages.common.choices import Choices
-    from pages.common.exports import exports
-    from pages.common.kept import kept
+    from pages.frame.address import Choices
+    from pages.reads import findings
+    from pages.reads.cache import kept
+    from pages.widgets import finding as widgets
+    from pages.widgets import html as words
+    from pages.widgets.exports import exports
     from pfd_engine import figures
 
     st.title("Training dynamics: what longer training does")
@@ -60,7 +61,7 @@ def show() -> None:
 
 def verdicts(found: Dynamics, size: str) -> None:
     """Draw the table of verdicts, with the steps and the moves behind each."""
-    from pages.common import words
+    from pages.widgets import html as words
 
     st.header("Verdict for each N")
     st.html(words.table(*verdicts_table(found.analysis, size)))
@@ -69,9 +70,9 @@ def verdicts(found: Dynamics, size: str) -> None:
 
 def bands(choices: Choices, sweep: Sweep, found: Dynamics, size: str) -> None:
     """Draw E_gen^2 of one N, split over the bands of principal components."""
-    from pages.common import finding_widgets as widgets
-    from pages.common.exports import exports
-    from pages.common.kept import kept
+    from pages.reads.cache import kept
+    from pages.widgets import finding as widgets
+    from pages.widgets.exports import exports
     from pfd_engine import figures
 
     if found.bands.empty:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.common.layout import page
+from pages.frame.page import page
 
 if TYPE_CHECKING:
-    from pages.common.fields import Slot
-    from pfd_engine.config import EvaluateConfig
+    from pages.forms.form import Slot
+    from pfd_engine.configs.evaluate import EvaluateConfig
 
 STEPS_HELP = (
     "Steps of the solver from pure noise to the image: a whole number, or auto. Auto takes the smallest of 18, 36 and 72 whose own error "
@@ -25,8 +25,8 @@ OUTSIDE_HELP = (
 
 def evaluate() -> None:
     """Draw the page."""
-    from pages.common.access import may_use
-    from pages.common.forms import EVALUATE_FORM, show_form
+    from pages.forms.launch import EVALUATE_FORM, show_form
+    from pages.frame.sign_in import may_use
 
     st.title("Evaluate")
     st.caption("Measure the probability flow distance between a teacher and a student, from the same noises through both.")
@@ -36,12 +36,12 @@ def evaluate() -> None:
 
 def fields() -> dict[str, Slot]:
     """Draw the fields; returns the container of each, in which an error can be put below it."""
-    from pages.common.checks import NEEDS_FILE
-    from pages.common.forms import DEVICES, reference_field
-    from pages.common.forms import EVALUATE_FORM as FORM
-    from pages.common.models import bundled_pair_choices
-    from pfd_engine.descriptors import descriptor_names
-    from pfd_engine.solvers import SOLVERS
+    from pages.forms.checks import NEEDS_FILE
+    from pages.forms.launch import DEVICES, reference_field
+    from pages.forms.launch import EVALUATE_FORM as FORM
+    from pages.forms.models import bundled_pair_choices
+    from pfd_engine.flow.solvers import SOLVERS
+    from pfd_engine.measure.descriptors import descriptor_names
 
     choices = {"solver": list(SOLVERS), "descriptor": descriptor_names(), "device": DEVICES, "outside_range": list(OUTSIDE_RANGE)}
     FORM.refuse_link_values(choices)
@@ -79,7 +79,7 @@ def fields() -> dict[str, Slot]:
 
 def advanced() -> dict[str, Slot]:
     """Draw the fields that are seldom needed."""
-    from pages.common.forms import EVALUATE_FORM as FORM
+    from pages.forms.launch import EVALUATE_FORM as FORM
 
     slots: dict[str, Slot] = {}
     first, second = st.columns(2)
@@ -106,8 +106,8 @@ def advanced() -> dict[str, Slot]:
 
 def descriptor_file() -> dict[str, Slot]:
     """Draw the fields of a descriptor whose weights are a file of the visitor's own."""
-    from pages.common.checks import ALLOW_LABEL
-    from pages.common.forms import EVALUATE_FORM as FORM
+    from pages.forms.checks import ALLOW_LABEL
+    from pages.forms.launch import EVALUATE_FORM as FORM
 
     slots: dict[str, Slot] = {}
     first, second = st.columns(2)
@@ -122,8 +122,8 @@ def descriptor_file() -> dict[str, Slot]:
 
 def read(drawn: dict[str, Slot]) -> EvaluateConfig:
     """Return the configuration that the form describes; raises InputError with the field at fault."""
-    from pages.common.forms import EVALUATE_FORM
-    from pfd_engine.config import EvaluateConfig
+    from pages.forms.launch import EVALUATE_FORM
+    from pfd_engine.configs.evaluate import EvaluateConfig
     from pfd_engine.errors import InputError
 
     values = EVALUATE_FORM.read(drawn)
@@ -140,9 +140,9 @@ def read(drawn: dict[str, Slot]) -> EvaluateConfig:
 
 def cost(config: EvaluateConfig) -> None:
     """Look everything up and show network calls and time; raises InputError for what cannot be measured."""
-    from pages.common.access import check_request, may_use
-    from pages.common.checks import check_descriptor
-    from pages.common.models import inspect_role, look_up_training_set
+    from pages.forms.checks import check_descriptor
+    from pages.forms.models import inspect_role, look_up_training_set
+    from pages.frame.sign_in import check_request, may_use
 
     if not may_use():
         cost_rows(config)
@@ -157,12 +157,12 @@ def cost(config: EvaluateConfig) -> None:
 
 def cost_rows(config: EvaluateConfig) -> None:
     """Look both checkpoints up and show network calls and time; raises InputError for a pair that cannot be measured."""
-    from pages.common import words
-    from pages.common.access import may_use
-    from pages.common.checks import check_device, check_models
-    from pages.common.models import inspect_role, model_of
-    from pfd_engine.cost import estimate
+    from pages.forms.checks import check_device, check_models
+    from pages.forms.models import inspect_role, model_of
+    from pages.frame.sign_in import may_use
+    from pages.widgets import html as words
     from pfd_engine.errors import InputError
+    from pfd_engine.planning.evaluation import estimate
 
     problem: InputError | None = None
     teacher = student = None
@@ -178,7 +178,7 @@ def cost_rows(config: EvaluateConfig) -> None:
                 problem = error
     past: list[Any] = []
     if looked_up:
-        from pages.common.data import past_runs
+        from pages.reads.store import past_runs
 
         past = past_runs()
     cost = estimate(config, teacher, student, past)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import EVALUATE, is_demo, page
+from pages.frame.page import EVALUATE, is_demo, page
 
 if TYPE_CHECKING:
-    from pages.common.choices import Choices
-    from pfd_engine.explore_queries import Query, Selection
+    from pages.frame.address import Choices
+    from pfd_engine.store.queries.explore import Query, Selection
 
 SPREADS = {"stderr": "mean ± one standard error", "range": "smallest to largest", "quantiles": "5 % to 95 % quantile"}
 RELATIONS = {"difference": "Difference to the baseline", "ratio": "Ratio to the baseline"}
@@ -28,9 +28,9 @@ DRAWN_BELOW = (
 
 def show() -> None:
     """Draw the page."""
-    from pages.common import explore_data as data
-    from pages.common import explore_widgets as widgets
-    from pages.common.choices import Choices
+    from pages.frame.address import Choices
+    from pages.reads import explore as data
+    from pages.widgets import explore as widgets
 
     st.title("Explore: all runs and numbers")
     facets, largest_n = data.facets()
@@ -62,8 +62,8 @@ def show() -> None:
 
 def grouping(choices: Choices) -> tuple[tuple[str, ...], str]:
     """Draw by what numbers are grouped, and the band; returns both."""
-    from pages.common.explore_widgets import NAMES
-    from pfd_engine.explore_queries import GROUPS
+    from pages.widgets.explore import NAMES
+    from pfd_engine.store.queries.explore import GROUPS
 
     left, right = st.columns(2, gap="medium")
     with left:
@@ -75,9 +75,9 @@ def grouping(choices: Choices) -> tuple[tuple[str, ...], str]:
 
 def number_rows(choices: Choices, selection: Selection, total: int) -> tuple[Query, list[str]]:
     """Draw a page of numbers and return their query and the items of the page."""
-    from pages.common import explore_data as data
-    from pages.common import explore_widgets as widgets
-    from pfd_engine.explore_queries import rows_query
+    from pages.reads import explore as data
+    from pages.widgets import explore as widgets
+    from pfd_engine.store.queries.explore import rows_query
 
     for of_groups in ("baseline", "relation", "group_order", "group_down"):
         choices.keep(of_groups, "")
@@ -91,10 +91,10 @@ def number_rows(choices: Choices, selection: Selection, total: int) -> tuple[Que
 
 def group_rows(choices: Choices, selection: Selection, columns: tuple[str, ...], spread: str, total: int) -> Query:
     """Draw a page of groups and return their query."""
-    from pages.common import explore_data as data
-    from pages.common import explore_widgets as widgets
-    from pages.common import words
-    from pfd_engine.explore_queries import Grouping, groups_query
+    from pages.reads import explore as data
+    from pages.widgets import explore as widgets
+    from pages.widgets import html as words
+    from pfd_engine.store.queries.explore import Grouping, groups_query
 
     orders = {"groups": "Groups", "mean": "Mean", "numbers": "How many numbers"}
     for of_numbers in ("order", "down"):
@@ -132,8 +132,8 @@ def ordering(choices: Choices, name: str, way: str, orders: dict[str, str], defa
 
 def download(query: Query, total: int) -> None:
     """Offer all pages of the table as CSV, made when it is asked for."""
-    from pages.common import explore_data as data
-    from pfd_engine.explore_queries import MAX_EXPORT
+    from pages.reads import explore as data
+    from pfd_engine.store.queries.explore import MAX_EXPORT
 
     part = f", the first {MAX_EXPORT:,} rows" if total > MAX_EXPORT else ", all pages"
     st.download_button(
@@ -143,14 +143,15 @@ def download(query: Query, total: int) -> None:
 
 def plot(choices: Choices, selection: Selection, spread: str) -> None:
     """Draw the mean of one quantity against a column, with what it shows as CSV."""
-    from pages.common import explore_data as data
-    from pages.common import explore_widgets as widgets
-    from pages.common import finding_widgets, words
-    from pages.common.exports import exports
-    from pages.common.findings import version
-    from pages.common.kept import kept
+    from pages.reads import explore as data
+    from pages.reads.cache import kept
+    from pages.reads.findings import version
+    from pages.widgets import explore as widgets
+    from pages.widgets import finding as finding_widgets
+    from pages.widgets import html as words
+    from pages.widgets.exports import exports
     from pfd_engine import figures
-    from pfd_engine.explore_queries import AXES, GROUPS, MAX_POINTS
+    from pfd_engine.store.queries.explore import AXES, GROUPS, MAX_POINTS
 
     st.header("Means")
     left, right = st.columns(2, gap="medium")
@@ -190,8 +191,8 @@ def plot(choices: Choices, selection: Selection, spread: str) -> None:
 
 def behind(choices: Choices, selection: Selection, columns: tuple[str, ...]) -> list[str]:
     """Draw the numbers behind the selected point or group, and return their items."""
-    from pages.common import explore_data as data
-    from pages.common import explore_widgets as widgets
+    from pages.reads import explore as data
+    from pages.widgets import explore as widgets
 
     kind, _, key = choices.kept("behind", "", lambda asked: asked.startswith(("point|", "group|")) and len(asked) < 2000).partition("|")
     if kind == "group" and not columns:  # the groups were given up

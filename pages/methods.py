@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.common.layout import BIAS_VARIANCE, DYNAMICS, SCALING, page
-from pfd_engine.methods_text import (
+from pages.frame.page import BIAS_VARIANCE, DYNAMICS, SCALING, page
+from pfd_engine.wording.methods import (
     BIBTEX,
     DECOMPOSITION,
     DISTANCE,
@@ -22,7 +22,8 @@ from pfd_engine.methods_text import (
 
 def show() -> None:
     """Draw the page."""
-    from pages.common import folded, words
+    from pages.widgets import code as folded
+    from pages.widgets import html as words
 
     st.title("Methods")
     st.markdown(INTRODUCTION)
@@ -45,11 +46,11 @@ def example() -> None:
     """Draw the live example: two Gaussians in one dimension."""
     import numpy as np
 
-    from pages.common import words
-    from pages.common.choices import Choices
+    from pages.frame.address import Choices
+    from pages.widgets import html as words
     from pfd_engine import figures
-    from pfd_engine.gaussian_example import SIGMA_MAX, SIGMA_MIN, Gaussian, heun, measure
-    from pfd_engine.solvers import sigma_grid
+    from pfd_engine.flow.gaussian_example import SIGMA_MAX, SIGMA_MIN, Gaussian, heun, measure
+    from pfd_engine.flow.solvers import sigma_grid
 
     st.header("Try it: two Gaussians")
     st.markdown("The teacher is N(0, 0.5²). Move the student away, and compare what a solver measures with the formula.")

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import COMPARE, EVALUATE, RUNS, alert, is_demo, live, page
+from pages.frame.page import COMPARE, EVALUATE, RUNS, alert, is_demo, live, page
 
 if TYPE_CHECKING:
-    from pages.common.results import Result
+    from pages.widgets.result import Result
 
 
 def show() -> None:
     """Draw the page."""
-    from pages.common.data import caption_of_source, find_run, read_result, refresh
-    from pages.common.finding_widgets import sweep_result
-    from pages.common.findings import find_sweep
+    from pages.reads.findings import find_sweep
+    from pages.reads.store import caption_of_source, find_run, read_result, refresh
+    from pages.widgets.finding import sweep_result
 
     run_id = st.query_params.get("run", "")
     if not run_id:
@@ -50,10 +50,10 @@ def show() -> None:
 @live(1)
 def watch(run_id: str) -> None:
     """Follow a run that has no result yet; the page is drawn anew once it has."""
-    from pages.common import words
-    from pages.common.data import find_run, see_to_worker
-    from pages.common.forms import form_link
-    from pages.common.progress import bar
+    from pages.forms.launch import form_link
+    from pages.reads.store import find_run, see_to_worker
+    from pages.widgets import html as words
+    from pages.widgets.progress import bar
 
     run = find_run(run_id)
     if run is None or not (run.path / "status.json").is_file():
@@ -81,8 +81,8 @@ def watch(run_id: str) -> None:
 
 def choose(title: str, sentence: str, missing: bool = False) -> None:
     """Offer the latest results where the URL names none, or one that does not exist."""
-    from pages.common import results
-    from pages.common.data import latest_results
+    from pages.reads.store import latest_results
+    from pages.widgets import result as results
 
     st.title(title)
     if missing:
@@ -105,10 +105,13 @@ def choose(title: str, sentence: str, missing: bool = False) -> None:
 
 def draw(result: Result) -> None:
     """Draw everything about one result, the answer first."""
-    from pages.common import distillation, exports, folded, provenance, results, words
-    from pages.common.wall import wall
-    from pfd_engine.citation import bibtex, methods_of_result
-    from pfd_engine.result_context import how_big
+    from pages.widgets import code as folded
+    from pages.widgets import distillation, exports, provenance
+    from pages.widgets import html as words
+    from pages.widgets import result as results
+    from pages.widgets.wall import wall
+    from pfd_engine.findings.context import how_big
+    from pfd_engine.wording.citation import bibtex, methods_of_result
 
     summary = result.summary
     st.title("Result")
@@ -150,10 +153,11 @@ def draw(result: Result) -> None:
 
 def measure_again(result: Result) -> None:
     """Offer to measure again what an older rule judged, and with more steps where the solver's own error exceeds half the interval."""
-    from pages.common import folded, provenance
-    from pages.common.forms import form_link
-    from pfd_engine.config import EvaluateConfig
-    from pfd_engine.result_context import finer_steps
+    from pages.forms.launch import form_link
+    from pages.widgets import code as folded
+    from pages.widgets import provenance
+    from pfd_engine.configs.evaluate import EvaluateConfig
+    from pfd_engine.findings.context import finer_steps
 
     steps, verdict = finer_steps(result.details), result.verdict
     older = verdict is not None and verdict.reason == "baseline not measured"
@@ -169,9 +173,10 @@ def measure_again(result: Result) -> None:
 
 def notes(result: Result) -> None:
     """Say in small print what the numbers mean and what limits them."""
-    from pages.common import results, words
-    from pfd_engine.result_context import footnotes
-    from pfd_engine.stored_verdict import said
+    from pages.widgets import html as words
+    from pages.widgets import result as results
+    from pfd_engine.findings.context import footnotes
+    from pfd_engine.findings.verdicts import said
 
     if meaning := results.definitions(result.summary):
         st.caption(meaning)
@@ -192,13 +197,13 @@ def plots(result: Result) -> None:
     """Draw convergence and spread, and offer the numbers behind them."""
     import pandas as pd
 
-    from pages.common import words
-    from pages.common.exports import exports
-    from pages.common.findings import version
-    from pages.common.kept import kept
+    from pages.reads.cache import kept
+    from pages.reads.findings import version
+    from pages.widgets import html as words
+    from pages.widgets.exports import exports
     from pfd_engine import figures
     from pfd_engine.analysis import convergence
-    from pfd_engine.stored_verdict import SPREADS, badge_of
+    from pfd_engine.findings.verdicts import SPREADS, badge_of
 
     key = ("result", version(), result.summary.run_id)
     facts = {

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import EVALUATE, RESULT, alert, boundary, is_demo, live, page
+from pages.frame.page import EVALUATE, RESULT, alert, boundary, is_demo, live, page
 from pfd_engine.errors import InputError
 
 if TYPE_CHECKING:
-    from pfd_engine.run_status import Status
-    from pfd_engine.runs import Run
+    from pfd_engine.runs.folder import Run
+    from pfd_engine.runs.status import Status
 
 PER_PAGE = 15
 COLORS = {"queued": "gray", "running": "primary", "finished": "green", "failed": "red", "cancelled": "orange"}
@@ -35,9 +35,9 @@ def runs() -> None:
 @live(2)
 def table() -> None:
     """Draw the runs, newest first; this fragment refreshes itself."""
-    from pages.common import words
-    from pages.common.data import see_to_worker
-    from pfd_engine.runs import list_runs
+    from pages.reads.store import see_to_worker
+    from pages.widgets import html as words
+    from pfd_engine.runs.folder import list_runs
     from pfd_engine.workspace import Workspace
 
     everything = list_runs(Workspace.from_environment())
@@ -59,8 +59,8 @@ def table() -> None:
 
 def card(run: Run) -> None:
     """Draw one run: what it measures or trains, how far it is, and what can be done about it."""
-    from pages.common import words
-    from pages.common.progress import bar
+    from pages.widgets import html as words
+    from pages.widgets.progress import bar
 
     status, values = run.status, run.config_values
     kind = {"distill": " :blue-badge[distillation]", "sweep": " :violet-badge[sweep]"}.get(str(values.get("kind")), "")
@@ -80,7 +80,7 @@ def card(run: Run) -> None:
 
 def actions(run: Run, status: Status) -> None:
     """Draw the buttons that fit the state of a run, those that change it for the one who launched it."""
-    from pfd_engine import launching
+    from pfd_engine.jobs import launch as launching
 
     if status.state == "finished":
         st.page_link(RESULT, label="Open the result", query_params={"run": run.id})
@@ -91,7 +91,7 @@ def actions(run: Run, status: Status) -> None:
     elif readable(run):
         if mine(run) and st.button("Try again", key=f"retry-{run.id}"):
             change(launching.try_again, run)
-        from pages.common.forms import form_link
+        from pages.forms.launch import form_link
 
         page, fields = form_link(run.values_here)
         st.page_link(page, label="Change it", query_params=fields)
@@ -99,15 +99,15 @@ def actions(run: Run, status: Status) -> None:
 
 def mine(run: Run) -> bool:
     """Whether this visitor may change a run."""
-    from pages.common.access import visitor
-    from pfd_engine.access import Policy, may_change
+    from pages.frame.sign_in import visitor
+    from pfd_engine.jobs.access import Policy, may_change
 
     return may_change(Policy.from_environment(), visitor(), run.owner)
 
 
 def change(action: Callable[[Run, str | None], None], run: Run) -> None:
     """Do something to a run on behalf of this visitor, which is asked and noted anew, and draw the runs again."""
-    from pages.common.access import visitor
+    from pages.frame.sign_in import visitor
 
     try:
         action(run, visitor())

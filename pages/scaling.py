@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import page
-from pfd_engine.finding_tables import NOTES, PAPER_EXPONENT, baselines_line, collapse_table, crossings_table
+from pages.frame.page import page
+from pfd_engine.findings.tables import NOTES, PAPER_EXPONENT, baselines_line, collapse_table, crossings_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pages.common.choices import Choices
-    from pfd_engine.findings import Scaling
+    from pages.frame.address import Choices
+    from pfd_engine.findings.sweeps import Scaling
 
 AXES = {"n": "N", "rescaled": "N / parametersᵃ"}
 LOWEST, HIGHEST, STEP = -0.5, 1.5, 0.01
@@ -22,11 +22,12 @@ ALL = "all"
 
 def show() -> None:
     """Draw the page."""
-    from pages.common import finding_widgets as widgets
-    from pages.common import findings, words
-    from pages.common.choices import Choices
-    from pages.common.exports import exports
-    from pages.common.kept import kept
+    from pages.frame.address import Choices
+    from pages.reads import findings
+    from pages.reads.cache import kept
+    from pages.widgets import finding as widgets
+    from pages.widgets import html as words
+    from pages.widgets.exports import exports
     from pfd_engine import figures
 
     st.title("Scaling: from memorizing to generalizing")
@@ -89,7 +90,7 @@ def controls(choices: Choices, found: Scaling) -> tuple[float, str, tuple[int, i
 
 def crossings(found: Scaling) -> None:
     """Draw the table of N*, and what stands behind the sentence."""
-    from pages.common import words
+    from pages.widgets import html as words
     from pfd_engine.analysis import scaling_details
 
     st.header("Where E_mem and E_gen cross")
@@ -101,7 +102,7 @@ def crossings(found: Scaling) -> None:
 
 def collapse(found: Scaling) -> None:
     """Draw how well the curves collapse with the fitted exponent and with the paper's."""
-    from pages.common import words
+    from pages.widgets import html as words
     from pfd_engine.analysis import collapse_sentence
 
     st.header("Do the curves of all sizes fall onto one another?")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.common.layout import RESULT, alert, page
-from pfd_engine.access import mode
+from pages.frame.page import RESULT, alert, page
+from pfd_engine.jobs.access import mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pages.common.choices import Choices
-    from pfd_engine.pull import Pulled
+    from pages.frame.address import Choices
+    from pfd_engine.sharing.pull import Pulled
 
 LISTED, OFFERED = 8, 200
 FIRST_LICENSE = "cc-by-4.0"
@@ -23,7 +23,7 @@ LICENSES = {name: name for name in (FIRST_LICENSE, "cc-by-sa-4.0", "cc0-1.0", "a
 
 def shared() -> None:
     """Draw the page."""
-    from pages.common.choices import Choices
+    from pages.frame.address import Choices
 
     st.title("Shared results")
     if mode() != "local":  # a server for others must not lend them its token, its disk or its network
@@ -41,8 +41,8 @@ def shared() -> None:
 
 def pull_form(choices: Choices) -> None:
     """Draw the field of a reference and the button that pulls it; what cannot be pulled is said beside the field."""
-    from pages.common.data import refresh
-    from pages.common.words import markdown
+    from pages.reads.store import refresh
+    from pages.widgets.html import markdown
     from pfd_engine.errors import PFDError
 
     st.header("Pull")
@@ -58,7 +58,7 @@ def pull_form(choices: Choices) -> None:
         below.success(markdown(message))
     if not right.button("Pull", type="primary", width="stretch", key="pull"):
         return
-    from pfd_engine import pull as pulling
+    from pfd_engine.sharing import pull as pulling
     from pfd_engine.workspace import Workspace
 
     try:
@@ -86,8 +86,8 @@ def progress(phases: dict[str, str]) -> Callable[[dict[str, Any]], None]:
 
 def pulled_list() -> None:
     """Draw what has been pulled, the newest first."""
-    from pages.common.data import caption_of_source
-    from pfd_engine.pull import list_pulled
+    from pages.reads.store import caption_of_source
+    from pfd_engine.sharing.pull import list_pulled
     from pfd_engine.workspace import Workspace
 
     found = list_pulled(Workspace.from_environment())
@@ -101,8 +101,8 @@ def pulled_list() -> None:
 
 def one_pulled(pulled: Pulled, position: int) -> None:
     """Draw one set of results: where it is from, links to its newest runs, and the way to forget it."""
-    from pages.common import words
-    from pages.common.data import the_store
+    from pages.reads.store import the_store
+    from pages.widgets import html as words
 
     store = the_store()
     ((visible,),) = (row.values() for row in store.rows("select count(*) as runs from runs where source = ?", [pulled.source]))
@@ -134,8 +134,8 @@ def one_pulled(pulled: Pulled, position: int) -> None:
 
 def forget(pulled: Pulled) -> None:
     """Remove what was pulled and draw the page anew."""
-    from pages.common.data import refresh
-    from pfd_engine.pull import remove
+    from pages.reads.store import refresh
+    from pfd_engine.sharing.pull import remove
     from pfd_engine.workspace import Workspace
 
     remove(Workspace.from_environment(), pulled.source)
@@ -148,7 +148,7 @@ def label(row: dict[str, Any]) -> str:
     """Name a run in plain text: its kind, and what it measures or trains."""
     import json
 
-    from pages.common import words
+    from pages.widgets import html as words
 
     config = json.loads(row["config"]) if row["config"] else {}
     models = (str(row["teacher"]), str(row["student"]))
@@ -162,9 +162,9 @@ def label(row: dict[str, Any]) -> str:
 
 def publish_form(choices: Choices) -> None:
     """Draw the form that publishes runs, with the equal command; without a token it says how to log in."""
-    from pages.common import words
-    from pages.common.data import the_store
-    from pfd_engine.share import may_upload
+    from pages.reads.store import the_store
+    from pages.widgets import html as words
+    from pfd_engine.sharing.publish import may_upload
 
     st.header("Publish")
     rows = the_store().rows(
@@ -203,10 +203,10 @@ def command(run_ids: list[str], repository: str, license_name: str, private: boo
 
 def send(below: Any, run_ids: list[str], repository: str, license_name: str, private: bool) -> None:
     """Publish and say where the results are now, or in one sentence why they are not."""
-    from pages.common import words
-    from pages.common.data import the_store
+    from pages.reads.store import the_store
+    from pages.widgets import html as words
     from pfd_engine.errors import PFDError
-    from pfd_engine.share import publish_results
+    from pfd_engine.sharing.publish import publish_results
 
     with below:
         report = progress({"bundle": "Writing tables, images and figures", "upload": "Uploading"})

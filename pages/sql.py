@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import alert, is_demo, page
+from pages.frame.page import alert, is_demo, page
 
 if TYPE_CHECKING:
-    from pages.common.choices import Choices
-    from pfd_engine.sql_query import Answer
+    from pages.frame.address import Choices
+    from pfd_engine.store.sql.query import Answer
 
 HEIGHT = 220
 
 
 def show() -> None:
     """Draw the page."""
-    from pages.common.choices import Choices
-    from pfd_engine.sql_query import AT_ONCE, ROWS, SECONDS
+    from pages.frame.address import Choices
+    from pfd_engine.store.sql.query import AT_ONCE, ROWS, SECONDS
 
     st.title("SQL")
     st.html(
@@ -32,9 +32,9 @@ def show() -> None:
 
 def editor(choices: Choices) -> tuple[str, bool]:
     """Draw the examples and the query; returns the query and whether it shall run now."""
-    from pages.common import words
-    from pfd_engine.schema_words import EXAMPLES
-    from pfd_engine.sql_query import MAX_QUERY
+    from pages.widgets import html as words
+    from pfd_engine.store.sql.query import MAX_QUERY
+    from pfd_engine.store.sql.tables import EXAMPLES
 
     first, key = next(iter(EXAMPLES.values())), choices.key("query")
     if (length := len(st.query_params.get("query", ""))) > MAX_QUERY:
@@ -61,7 +61,8 @@ def editor(choices: Choices) -> tuple[str, bool]:
 
 def result(query: str, run: bool) -> None:
     """Run the query if it shall, and draw what the latest one brought."""
-    from pages.common import sql_data, words
+    from pages.reads import sql as sql_data
+    from pages.widgets import html as words
 
     if run:
         with st.spinner("The query is running"):
@@ -101,8 +102,8 @@ def downloads(answer: Answer) -> None:
 
 def tables() -> None:
     """Explain the tables."""
-    from pages.common import words
-    from pfd_engine.schema_words import MEANINGS, schema
+    from pages.widgets import html as words
+    from pfd_engine.store.sql.tables import MEANINGS, schema
 
     st.header("Tables")
     st.caption("What does not apply to a row is NULL." + ("" if is_demo() else " Rows that others published have a source of their own."))

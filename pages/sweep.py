@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages.common.layout import page
+from pages.frame.page import page
 
 if TYPE_CHECKING:
-    from pages.common.fields import Cell, Slot
-    from pfd_engine.experiments.spec import SweepConfig
+    from pages.forms.form import Cell, Slot
+    from pfd_engine.configs.sweep import SweepConfig
 
 
 def sweep() -> None:
     """Draw the page."""
-    from pages.common.forms import show_form
-    from pages.common.sweep_fields import SWEEP_FORM
+    from pages.forms.launch import show_form
+    from pages.forms.sweep_fields import SWEEP_FORM
 
     st.title("Sweep")
     st.caption("Train and measure every size with every number of samples and every seed: the students of one experiment, as one run.")
@@ -27,7 +27,7 @@ def sweep() -> None:
 
 def presets() -> None:
     """Draw a button for each bundled spec, with the question that it asks; the experiments themselves first, then larger and other ones."""
-    from pfd_engine.experiments.spec_files import bundled_specs
+    from pfd_engine.configs.sweep_files import bundled_specs
 
     st.header("Start from")
     experiments = [name for name in bundled_specs() if name in options()["experiment"]]
@@ -42,8 +42,8 @@ def presets() -> None:
 
 def preset(name: str) -> None:
     """Draw the button of one bundled spec and what it asks."""
-    from pages.common import words
-    from pfd_engine.experiments.spec_files import question_of
+    from pages.widgets import html as words
+    from pfd_engine.configs.sweep_files import question_of
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(name, key=f"preset-{name}", on_click=fill, args=(name,))
@@ -52,8 +52,8 @@ def preset(name: str) -> None:
 
 def fill(name: str) -> None:
     """Fill the form with a bundled spec."""
-    from pages.common.sweep_fields import SWEEP_FORM, flat_values
-    from pfd_engine.experiments.spec_files import load_spec
+    from pages.forms.sweep_fields import SWEEP_FORM, flat_values
+    from pfd_engine.configs.sweep_files import load_spec
 
     values = flat_values(load_spec(name).model_dump(mode="json"))
     for field, value in values.items():
@@ -63,11 +63,11 @@ def fill(name: str) -> None:
 
 def fields() -> dict[str, Slot]:
     """Draw the fields; returns the container of each, in which an error can be put below it."""
-    from pages.common.fields import draw_rows
-    from pages.common.forms import reference_field
-    from pages.common.models import bundled_teacher_choice
-    from pages.common.sweep_fields import SWEEP_FORM as FORM
-    from pfd_engine.distill.ladders import size_names
+    from pages.forms.form import draw_rows
+    from pages.forms.launch import reference_field
+    from pages.forms.models import bundled_teacher_choice
+    from pages.forms.sweep_fields import SWEEP_FORM as FORM
+    from pfd_engine.models.networks.sizes import size_names
 
     choices = options()
     FORM.refuse_link_values(choices | {"sizes": size_names()})
@@ -103,10 +103,10 @@ MAIN_NUMBERS = {"steps": "Training steps", "checkpoints": "Checkpoints", "num_no
 
 def options() -> dict[str, list[str]]:
     """Return what the choices of the form offer."""
-    from pages.common.forms import DEVICES
-    from pfd_engine.descriptors import descriptor_names
-    from pfd_engine.distill.train_config import EMA_KINDS, PRECISIONS, SCHEDULES
-    from pfd_engine.solvers import SOLVERS
+    from pages.forms.launch import DEVICES
+    from pfd_engine.configs.training import EMA_KINDS, PRECISIONS, SCHEDULES
+    from pfd_engine.flow.solvers import SOLVERS
+    from pfd_engine.measure.descriptors import descriptor_names
 
     return {
         "experiment": ["scaling", "training-dynamics", "bias-variance"],
@@ -123,7 +123,7 @@ def options() -> dict[str, list[str]]:
 
 def advanced(choices: dict[str, list[str]]) -> dict[str, list[list[Cell]]]:
     """Return the rows of the fields that are seldom needed, below their headings."""
-    from pages.common.sweep_fields import SWEEP_FORM as FORM
+    from pages.forms.sweep_fields import SWEEP_FORM as FORM
 
     def choice(name: str, label: str, **options: object) -> Slot:
         return FORM.choice(name, label, choices[name], **options)
@@ -179,15 +179,15 @@ def advanced(choices: dict[str, list[str]]) -> dict[str, list[list[Cell]]]:
 
 def read(drawn: dict[str, Slot]) -> SweepConfig:
     """Return the sweep that the form describes; raises InputError with the field at fault."""
-    from pages.common.sweep_fields import SWEEP_FORM, sweep_of
+    from pages.forms.sweep_fields import SWEEP_FORM, sweep_of
 
     return sweep_of(SWEEP_FORM.read(drawn))
 
 
 def cost(config: SweepConfig) -> None:
     """Show what the sweep costs; raises InputError for what cannot start."""
-    from pages.common import words
-    from pages.common.access import may_use
+    from pages.frame.sign_in import may_use
+    from pages.widgets import html as words
 
     counted = f"{words.count(len(config.sizes), 'size')} × {len(config.num_samples)} N × {words.count(len(config.seeds), 'seed')}"
     rows = [("Students", f"{config.num_students:,}: {counted}"), ("Training", f"{config.num_students * config.steps:,} steps in all")]
@@ -204,11 +204,11 @@ def cost(config: SweepConfig) -> None:
 
 def priced(config: SweepConfig) -> list[tuple[str, str]]:
     """Look the teacher up and return what the sweep costs on this machine; raises InputError for what cannot start."""
-    from pages.common import words
-    from pages.common.access import check_request
-    from pages.common.checks import check_device, shows_cuda
-    from pages.common.models import inspect_role
-    from pfd_engine.experiments.cost import of_teacher
+    from pages.forms.checks import check_device, shows_cuda
+    from pages.forms.models import inspect_role
+    from pages.frame.sign_in import check_request
+    from pages.widgets import html as words
+    from pfd_engine.planning.sweep import of_teacher
 
     check_request(config)
     check_device(config.device)
@@ -227,7 +227,7 @@ def priced(config: SweepConfig) -> list[tuple[str, str]]:
 
 def as_file(config: SweepConfig) -> None:
     """Draw the sweep as TOML, to copy or to download."""
-    from pfd_engine.experiments.spec_files import name_of, spec_text
+    from pfd_engine.configs.sweep_files import name_of, spec_text
 
     text = spec_text(config)
     if name_of(config) is None:

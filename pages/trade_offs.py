@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from pages.common.layout import EVALUATE, is_demo, page
+from pages.frame.page import EVALUATE, is_demo, page
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pages.common.choices import Choices
+    from pages.frame.address import Choices
 
 NOTE = "Hollow points do not keep the noise-to-image coupling: their PFD measures coupling and distribution together."
 DRAWN = 600  # more points are a cloud that takes a browser a second to draw
@@ -20,15 +20,16 @@ LABELS = {"network_calls": "Network calls", "parameters": "Parameters", "seconds
 
 def show() -> None:
     """Draw the page."""
-    from pages.common import finding_widgets as widgets
-    from pages.common import findings, words
-    from pages.common.choices import Choices
-    from pages.common.exports import exports
-    from pages.common.kept import kept
+    from pages.frame.address import Choices
+    from pages.reads import findings
+    from pages.reads.cache import kept
+    from pages.widgets import finding as widgets
+    from pages.widgets import html as words
+    from pages.widgets.exports import exports
     from pfd_engine import figures
     from pfd_engine.analysis import pareto_front, trade_off_sentence
-    from pfd_engine.store_queries import OWN_SOURCES
-    from pfd_engine.trade_off_table import with_noises
+    from pfd_engine.findings.trade_offs import with_noises
+    from pfd_engine.store.queries.runs import OWN_SOURCES
 
     st.title("Trade-offs: error against cost")
     everything = findings.trade_offs()
@@ -79,7 +80,7 @@ def choose(choices: Choices, data: list[Any]) -> None:
 
 def images(choices: Choices, frame: pd.DataFrame) -> None:
     """Let the visitor choose a student, and draw its wall."""
-    from pages.common.finding_widgets import draw_wall
+    from pages.widgets.finding import draw_wall
 
     st.header("The images behind a point")
     names = dict(zip(frame["key"].astype(str), frame["name"].astype(str), strict=True))

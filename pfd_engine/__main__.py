@@ -3,7 +3,7 @@
 import os
 import sys
 
-from pfd_engine.cli import main
+from pfd_engine.cli.main import main
 
 if __name__ == "__main__":
     status = main()

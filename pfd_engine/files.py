@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pfd_engine.run_events import sync_folder
+from pfd_engine.runs.events import sync_folder
 
 OBJECT_LIMIT = 2**20
 

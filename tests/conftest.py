@@ -33,7 +33,7 @@ def _own_main_module(monkeypatch):
 def _no_worker_left():
     """End the workers that a test's own process started."""
     yield
-    worker = sys.modules.get("pfd_engine.worker")
+    worker = sys.modules.get("pfd_engine.jobs.worker")
     while worker is not None and worker._started:
         process = worker._started.pop()
         process.kill()
@@ -72,13 +72,13 @@ def bare_home(tmp_path, monkeypatch):
     """An empty workspace and nothing published, for pages that are drawn in this process; the workspace."""
     import streamlit as st
 
-    from pages.common.data import forget
+    from pages.reads.store import forget
     from pfd_engine.workspace import REPOSITORY, Workspace
 
     monkeypatch.setenv("PFD_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PFD_MODE", raising=False)
     monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "published.duckdb")
+    monkeypatch.setattr("pages.reads.store.PUBLISHED_DATABASE", tmp_path / "published.duckdb")
     yield Workspace(tmp_path / "home")
     forget()
     st.cache_resource.clear()

@@ -1,4 +1,4 @@
-"""Stands in for `pfd_engine.evaluate` in child processes of tests: the student's name says what the evaluation does."""
+"""Stands in for `pfd_engine.evaluation.prepare` in child processes of tests: the student's name says what the evaluation does."""
 
 from __future__ import annotations
 

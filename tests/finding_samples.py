@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from pfd_engine.bundles.write import write_bundle
-from pfd_engine.experiments.spec import SweepConfig
-from pfd_engine.run_events import EventLog
-from pfd_engine.runs import Run, claim_new_run
-from pfd_engine.store import Store
+from pfd_engine.configs.sweep import SweepConfig
+from pfd_engine.runs.events import EventLog
+from pfd_engine.runs.folder import Run, claim_new_run
+from pfd_engine.sharing.bundle.write import write_bundle
+from pfd_engine.store.database import Store
 from pfd_engine.workspace import Workspace
 from tests import sweep_samples
 from tests.run_samples import finished_run, measurement, png

@@ -84,8 +84,8 @@ def _make_own_folder(path: Path, seed: int) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from pfd_engine.adapters.own import MLPOptions, OwnConfig
-    from pfd_engine.networks import build_network
+    from pfd_engine.models.families.own import MLPOptions, OwnConfig
+    from pfd_engine.models.networks.own import build_network
 
     options = MLPOptions(width=32, blocks=1)
     network = build_network("mlp", SHAPE, options.model_dump(), seed=seed)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pfd_engine.analysis.verdicts import VERDICT_RULE
-from pfd_engine.run_events import EventLog
-from pfd_engine.runs import Run, claim_new_run
+from pfd_engine.runs.events import EventLog
+from pfd_engine.runs.folder import Run, claim_new_run
 from pfd_engine.workspace import Workspace
 from tests.run_samples import a_config, measurement, result
 

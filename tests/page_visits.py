@@ -7,7 +7,7 @@ import json
 import pandas as pd
 from streamlit.testing.v1 import AppTest
 
-from pages.common.layout import HOME
+from pages.frame.page import HOME
 from pfd_engine.workspace import REPOSITORY
 
 

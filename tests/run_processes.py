@@ -14,7 +14,7 @@ STAND_IN = """
 import sys, types
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == "pfd_engine.evaluate":
+        if name == "pfd_engine.evaluation.prepare":
             from importlib.util import spec_from_file_location
             return spec_from_file_location(name, {file!r})
 sys.meta_path.insert(0, Finder())

@@ -10,9 +10,9 @@ from typing import Any
 
 from PIL import Image
 
-from pfd_engine.config import EvaluateConfig
-from pfd_engine.run_events import EventLog
-from pfd_engine.runs import Run, claim_new_run
+from pfd_engine.configs.evaluate import EvaluateConfig
+from pfd_engine.runs.events import EventLog
+from pfd_engine.runs.folder import Run, claim_new_run
 from pfd_engine.workspace import Workspace
 
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import psutil
 
-from pfd_engine.experiments.spec import SweepConfig
-from pfd_engine.experiments.spec_files import load_spec
-from pfd_engine.run_events import parse_lines, read_whole_lines
-from pfd_engine.run_status import ENDED
-from pfd_engine.runs import Run, create_run
+from pfd_engine.configs.sweep import SweepConfig
+from pfd_engine.configs.sweep_files import load_spec
+from pfd_engine.runs.events import parse_lines, read_whole_lines
+from pfd_engine.runs.folder import Run, create_run
+from pfd_engine.runs.status import ENDED
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests.run_processes import command, environment
 from tests.sweep_rows import contents

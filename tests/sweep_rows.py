@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pfd_engine.store import Store
+from pfd_engine.store.database import Store
 from pfd_engine.workspace import Workspace
 
 TABLES = ("measurements", "training_sets", "noise_distances", "training_curves", "pairs", "checkpoints")

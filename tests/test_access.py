@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pfd_engine.access import (
+from pfd_engine.configs.distill import DistillConfig
+from pfd_engine.configs.sweep_files import load_spec
+from pfd_engine.errors import InputError
+from pfd_engine.hub.download import cache_folder
+from pfd_engine.hub.resolve import resolve
+from pfd_engine.jobs.access import (
     DAY,
     Policy,
     Used,
@@ -23,15 +28,10 @@ from pfd_engine.access import (
     normalized,
     verified_email,
 )
-from pfd_engine.bundled import bundled_references
-from pfd_engine.distill_config import DistillConfig
-from pfd_engine.errors import InputError
-from pfd_engine.experiments.spec_files import load_spec
-from pfd_engine.hub import resolve
-from pfd_engine.hub_download import cache_folder
-from pfd_engine.launching import audit_path, cancel, launch, note, try_again, used
-from pfd_engine.runs import create_run, list_runs
-from pfd_engine.worker import Worker, _environment
+from pfd_engine.jobs.launch import audit_path, cancel, launch, note, try_again, used
+from pfd_engine.jobs.worker import Worker, _environment
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.runs.folder import create_run, list_runs
 from pfd_engine.workspace import ASSETS, REPOSITORY, Workspace
 from tests.hub_stub import HubStub
 from tests.run_processes import environment
@@ -48,7 +48,7 @@ def hosted(monkeypatch, tmp_path):
     monkeypatch.setenv("PFD_MODE", "hosted")
     monkeypatch.setenv("PFD_ALLOWED_USERS", f"{ANN}, @lab.edu")
     monkeypatch.setenv("PFD_MAX_SECONDS_PER_DAY", "100")
-    monkeypatch.setattr("pfd_engine.worker.ensure_worker", lambda workspace: False)
+    monkeypatch.setattr("pfd_engine.jobs.worker.ensure_worker", lambda workspace: False)
     return Workspace(tmp_path / "workspace")
 
 
@@ -205,7 +205,7 @@ def test_limits_are_counted_from_the_folders_and_survive_a_restart(hosted):
 def test_two_launches_at_the_same_moment_do_not_both_pass_the_limit(hosted, monkeypatch):
     monkeypatch.setenv("PFD_MAX_RUNS_PER_USER", "1")
     script = (
-        "import sys, pfd_engine.launching as l\nfrom pfd_engine.workspace import Workspace\nfrom tests.run_samples import a_config\n"
+        "import sys, pfd_engine.jobs.launch as l\nfrom pfd_engine.workspace import Workspace\nfrom tests.run_samples import a_config\n"
         "l.worker.ensure_worker = lambda w: False\n"
         "l.launch(Workspace.from_environment(), a_config(seed=int(sys.argv[1])), 'ann@example.org')"
     )
@@ -256,7 +256,7 @@ def test_a_run_that_takes_more_than_its_user_has_left_is_stopped(hosted, monkeyp
     hosted.root.mkdir()
     for name, value in environment(hosted.root, stand_in=True).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("pfd_engine.worker.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("pfd_engine.jobs.worker.BUSY_SECONDS", 0.05)
     run = create_run(hosted, a_config(student="test/slow"), launched={"user": ANN, "seconds": 0.3})
     began = time.monotonic()
     assert Worker(hosted).serve(drain=True)
@@ -309,5 +309,5 @@ def test_what_is_no_address_is_none():
 
 
 def test_the_policy_needs_neither_streamlit_nor_torch():
-    script = "import sys, pfd_engine.access, pfd_engine.launching; assert not {'torch', 'streamlit'} & set(sys.modules)"
+    script = "import sys, pfd_engine.jobs.access, pfd_engine.jobs.launch; assert not {'torch', 'streamlit'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], cwd=Path(REPOSITORY), check=True)

@@ -4,8 +4,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from benchmarks.browser import serve
-from pfd_engine.bundled import bundled_references
-from pfd_engine.store import Store
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.store.database import Store
 from pfd_engine.workspace import PUBLISHED_DATABASE
 from tests.browser_visits import PAGES, Visitor, assert_sound
 

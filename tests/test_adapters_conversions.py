@@ -5,9 +5,10 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from pfd_engine.adapters import _schedules, consistency, edm, rectified_flow, score_sde_ve, vp
-from pfd_engine.checkpoint_files import CheckpointError
-from pfd_engine.denoisers import GaussianDenoiser
+from pfd_engine.flow.denoisers import GaussianDenoiser
+from pfd_engine.hub.layout import CheckpointError
+from pfd_engine.models import schedules as _schedules
+from pfd_engine.models.families import consistency, edm, rectified_flow, score_sde_ve, vp
 
 SHAPE = (2, 4, 4)
 MEAN = torch.linspace(-0.8, 0.8, 32, dtype=torch.float64)

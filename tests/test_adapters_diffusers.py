@@ -4,9 +4,9 @@ import diffusers
 import pytest
 import torch
 
-from pfd_engine.adapters import load_denoiser, load_map
-from pfd_engine.noise_bank import noise
-from pfd_engine.solvers import SOLVERS
+from pfd_engine.flow.noise import noise
+from pfd_engine.flow.solvers import SOLVERS
+from pfd_engine.models.families import load_denoiser, load_map
 from tests.hub_server import make_family_folder
 
 RGB = (3, 8, 8)

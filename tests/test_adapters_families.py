@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from pfd_engine.adapters import load_denoiser, load_map, map_model
-from pfd_engine.checkpoint_info import inspect
 from pfd_engine.errors import InputError
-from pfd_engine.noise_bank import noise
+from pfd_engine.flow.noise import noise
+from pfd_engine.models.families import load_denoiser, load_map, map_model
+from pfd_engine.models.inspect import inspect
 from tests.hub_server import FAMILIES, FEW_STEP, SHAPE
 
 pytestmark = pytest.mark.hub

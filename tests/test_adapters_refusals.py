@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pfd_engine.adapters import load_denoiser, load_map
-from pfd_engine.checkpoint_info import inspect
 from pfd_engine.errors import InputError
+from pfd_engine.models.families import load_denoiser, load_map
+from pfd_engine.models.inspect import inspect
 from tests.hub_server import FAMILIES, REPOSITORY, make_family_folder
 from tests.hub_stub import HubStub
 
@@ -185,7 +185,7 @@ def test_an_absurd_configuration_costs_no_memory(tmp_path):
     change(folder / "unet" / "config.json", block_out_channels=[8192, 8192], layers_per_block=16)
     script = (
         "import resource\n"
-        "from pfd_engine.adapters import load_denoiser\n"
+        "from pfd_engine.models.families import load_denoiser\n"
         f"try: load_denoiser({str(folder)!r})\n"
         "except Exception as error: print(type(error).__name__, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from pfd_engine.analysis import analyze_bias_variance, bias_variance_sentence, pareto_front, trade_off_sentence
-from pfd_engine.decomposition import bias_variance
+from pfd_engine.measure.bias_variance import bias_variance
 from tests.sweep_samples import SIZES
 
 METRICS = ("bias2", "variance", "E_gen2")

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from pfd_engine import words
 from pfd_engine.analysis import analyze_dynamics, dynamics_sentence, judge
 from pfd_engine.analysis.dynamics import BETTER, DOUBLE_DESCENT, FALLS, HUMP, OVERFITTING, RISES, TURNS, UNDETERMINED, WORSE
 from pfd_engine.analysis.moves import comparisons
+from pfd_engine.wording import numbers as words
 from tests.sweep_samples import dynamics_sweep, trained_students
 
 STEPS = np.geomspace(100, 60_000, 20).round().astype(int)

@@ -5,11 +5,11 @@ import pytest
 
 from benchmarks.verdicts import CONSTANT, Pool, judge_draw
 from pfd_engine.analysis import judge_student, squared_deviations
+from pfd_engine.analysis.intervals import pfd_interval
 from pfd_engine.analysis.verdicts import EMP_FLOOR, GEN_EMP, GEN_SPREAD, MEM_GEN, MEM_SPREAD
-from pfd_engine.bundled import bundled_references
-from pfd_engine.intervals import pfd_interval
-from pfd_engine.noise_bank import noise_of
-from pfd_engine.training_sets import load_training_set
+from pfd_engine.flow.noise import noise_of
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.training_sets.load import load_training_set
 
 
 @pytest.fixture(scope="module")

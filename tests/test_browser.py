@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from benchmarks.browser import serve
-from pfd_engine.bundled import bundled_references
+from pfd_engine.models.bundled import bundled_references
 from pfd_engine.workspace import Workspace
 from tests.browser_visits import RUN_SECONDS, Visitor, assert_sound, images, numbers, stop_workers, wait_for_result
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pfd_engine.adapters import load_denoiser
-from pfd_engine.bundled import FLOOR, GENERALIZES, MEMORIZES, TEACHER, bundled_references, floor_reference
-from pfd_engine.distance import PFDEstimate, probability_flow_distance
-from pfd_engine.distill import bundled
-from pfd_engine.distill.bundled import Errors, measure_errors, train_all
+from pfd_engine.distill import make_bundled as bundled
+from pfd_engine.distill.make_bundled import Errors, measure_errors, train_all
 from pfd_engine.distill.trainer import Progress
-from pfd_engine.flow_maps import SolverMap
-from pfd_engine.training_sets import load_training_set
+from pfd_engine.flow.maps import SolverMap
+from pfd_engine.measure.pfd import PFDEstimate, probability_flow_distance
+from pfd_engine.models.bundled import FLOOR, GENERALIZES, MEMORIZES, TEACHER, bundled_references, floor_reference
+from pfd_engine.models.families import load_denoiser
+from pfd_engine.training_sets.load import load_training_set
 from pfd_engine.workspace import ASSETS
 
 

@@ -9,8 +9,8 @@ OPTIONS = {"a": "First", "b": "Second", "c": "Third"}
 def script():
     import streamlit as st
 
-    from pages.common import choices as module
-    from pages.common.choices import Choices
+    from pages.frame import address as module
+    from pages.frame.address import Choices
 
     options = {"a": "First", "b": "Second", "c": "Third"}
     if st.session_state.get("elsewhere"):

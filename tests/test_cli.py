@@ -18,12 +18,12 @@ import psutil
 import pytest
 import torch
 
-from pfd_engine.bundled import GENERALIZES, MEMORIZES, TEACHER
-from pfd_engine.cli import main
-from pfd_engine.cli_output import ProgressBar, describe_result, print_table
-from pfd_engine.doctor import _writable
-from pfd_engine.runs import Run, list_runs
-from pfd_engine.store import Store
+from pfd_engine.cli.doctor import _writable
+from pfd_engine.cli.main import main
+from pfd_engine.cli.output import ProgressBar, describe_result, print_table
+from pfd_engine.models.bundled import GENERALIZES, MEMORIZES, TEACHER
+from pfd_engine.runs.folder import Run, list_runs
+from pfd_engine.store.database import Store
 from pfd_engine.workspace import ASSETS, Workspace
 from tests.judged_samples import details
 from tests.run_processes import REPOSITORY, call, command, environment, wait_until
@@ -427,7 +427,7 @@ def test_help_shows_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_results_start_without_torch(workspace: Workspace) -> None:
     finished_run(workspace)
-    code = "import sys; from pfd_engine.cli import main; main(['results']); assert 'torch' not in sys.modules"
+    code = "import sys; from pfd_engine.cli.main import main; main(['results']); assert 'torch' not in sys.modules"
     subprocess.run(
         [sys.executable, "-c", code], env=environment(workspace.root), check=True, timeout=60, capture_output=True, cwd=REPOSITORY
     )
@@ -504,7 +504,7 @@ def test_a_disk_full_from_the_start_is_one_sentence(tiny_disk: Path) -> None:
 def test_a_worker_survives_its_starter(workspace: Workspace) -> None:
     call(workspace.root, "evaluate", *STAND_IN, "test/brief", "--queue")
     (run,) = list_runs(workspace)
-    code = "from pfd_engine.worker import ensure_worker; from pfd_engine.workspace import Workspace; import os, signal\n"
+    code = "from pfd_engine.jobs.worker import ensure_worker; from pfd_engine.workspace import Workspace; import os, signal\n"
     code += "ensure_worker(Workspace.from_environment()); os.kill(os.getpid(), signal.SIGKILL)"
     subprocess.run([sys.executable, "-c", code], env=environment(workspace.root, stand_in=True), check=False, cwd=REPOSITORY)
     wait_until(lambda: run.status.state == "finished")

@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pages.common import compare_data, compare_wall
-from pages.common.compare_data import Column, Kept
-from pages.common.layout import COMPARE, SCALING
-from pfd_engine import wall_picture
+from pages.frame.page import COMPARE, SCALING
+from pages.reads import images as compare_data
+from pages.reads.images import Column, Kept
+from pages.widgets import compare_wall
 from pfd_engine.errors import InputError
-from pfd_engine.run_events import EventLog
-from pfd_engine.runs import Run, claim_new_run
+from pfd_engine.runs.events import EventLog
+from pfd_engine.runs.folder import Run, claim_new_run
+from pfd_engine.walls import picture as wall_picture
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests import page_visits
 from tests.finding_samples import finished_sweep
@@ -314,7 +315,7 @@ def test_a_selected_students_wall_leads_to_its_comparison(home):
 def test_the_shipped_pair_is_what_a_first_visit_shows(monkeypatch):
     from pfd_engine.workspace import PUBLISHED_DATABASE
 
-    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", PUBLISHED_DATABASE)
+    monkeypatch.setattr("pages.reads.store.PUBLISHED_DATABASE", PUBLISHED_DATABASE)
     drawn = html(visit())
     assert "digits-student-memorizes</th>" in drawn
     assert "digits-student-generalizes</th>" in drawn

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pfd_engine import EvaluateConfig, InputError
-from pfd_engine.references import FolderReference, HubReference, parse_reference
+from pfd_engine.hub.references import FolderReference, HubReference, parse_reference
 
 PAIR = {"teacher": "owner/teacher@v1", "student": "./student"}
 

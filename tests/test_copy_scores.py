@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from pfd_engine import EvaluateConfig
-from pfd_engine.bundled import bundled_references
-from pfd_engine.copy_scores import CopyScores
-from pfd_engine.datasets import load_digits_images
-from pfd_engine.descriptors import Descriptor
-from pfd_engine.descriptors._images import to_network_input
-from pfd_engine.evaluate import prepare
+from pfd_engine.evaluation.prepare import prepare
+from pfd_engine.measure.descriptors import Descriptor
+from pfd_engine.measure.descriptors._images import to_network_input
+from pfd_engine.measure.metrics.copies import CopyScores
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.training_sets.images import load_digits_images
 from pfd_engine.workspace import Workspace
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pfd_engine.config import EvaluateConfig
-from pfd_engine.cost import Model, PastRun, estimate
+from pfd_engine.configs.evaluate import EvaluateConfig
+from pfd_engine.planning.evaluation import Model, PastRun, estimate
 
 MLP = Model(1_000_000, (1, 8, 8), "mlp")
 

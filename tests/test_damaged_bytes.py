@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from pfd_engine import EvaluateConfig
-from pfd_engine import store_queries as queries
-from pfd_engine.adapters import LoadedDenoiser, load_denoiser, own
-from pfd_engine.bundled import bundled_references
-from pfd_engine.checkpoint_files import CheckpointError
-from pfd_engine.evaluate import prepare
-from pfd_engine.run_events import EventLog, parse_lines, read_events
-from pfd_engine.runs import Run
-from pfd_engine.snapshots import Snapshot
-from pfd_engine.store import Store
+from pfd_engine.evaluation.prepare import prepare
+from pfd_engine.hub.layout import CheckpointError
+from pfd_engine.hub.snapshot import Snapshot
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.models.families import LoadedDenoiser, load_denoiser, own
+from pfd_engine.runs.events import EventLog, parse_lines, read_events
+from pfd_engine.runs.folder import Run
+from pfd_engine.store.database import Store
+from pfd_engine.store.queries import runs as queries
 from pfd_engine.workspace import Workspace
 from tests.run_samples import append_raw, finished_run, measurement
 

@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from pfd_engine import store as store_module
-from pfd_engine.store import Store
+from pfd_engine.store import database as store_module
+from pfd_engine.store.database import Store
 from pfd_engine.workspace import Workspace
 from tests.run_samples import a_config, finished_run
 

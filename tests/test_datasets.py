@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pfd_engine.datasets import load_digits_images, load_images
 from pfd_engine.errors import InputError
+from pfd_engine.training_sets.images import load_digits_images, load_images
 
 
 def picture(height: int = 4, width: int = 4, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:
@@ -141,7 +141,7 @@ def test_a_bad_table_is_one_sentence(tmp_path: Path, columns: dict[str, Any], se
 
 def test_too_many_images_are_refused_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parquet(tmp_path / "a.parquet", {"image": [encoded(picture(seed=seed)) for seed in range(5)]})
-    monkeypatch.setattr("pfd_engine.datasets.MAX_VALUES", 4 * 48)
+    monkeypatch.setattr("pfd_engine.training_sets.images.MAX_VALUES", 4 * 48)
     with pytest.raises(InputError, match="give a limit or a smaller size"):
         load_images(str(tmp_path))
     assert len(load_images(str(tmp_path), limit=4)) == 4

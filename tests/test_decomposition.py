@@ -9,9 +9,9 @@ from scipy import stats
 
 from benchmarks.bias_variance_simulation import SCALES, coverage
 from pfd_engine import bias_variance
-from pfd_engine.decomposition import outlier_share
-from pfd_engine.experiments.rows import Rows
-from pfd_engine.experiments.spec import Student, SweepConfig
+from pfd_engine.configs.sweep import Student, SweepConfig
+from pfd_engine.measure.bias_variance import outlier_share
+from pfd_engine.sweeps.rows import Rows
 
 DRAWS = 300
 

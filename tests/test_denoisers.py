@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pfd_engine import Denoiser, EmpiricalDenoiser, GaussianDenoiser, MixtureDenoiser
-from pfd_engine.denoisers import EDMPrecondition
-from pfd_engine.empirical import nearest_samples
+from pfd_engine.flow.denoisers import EDMPrecondition
+from pfd_engine.flow.empirical import nearest_samples
 
 
 def random_covariance(dimension, generator, low=0.25, high=1.0):
@@ -98,7 +98,7 @@ def test_empirical_denoiser_in_float32_agrees_with_float64_at_every_sigma(genera
 def test_empirical_denoiser_does_not_depend_on_its_blocks(generator, monkeypatch):
     samples, x = torch.randn(1000, 6, generator=generator), torch.randn(16, 6, generator=generator)
     whole = EmpiricalDenoiser(samples)(x, 0.3)
-    monkeypatch.setattr("pfd_engine.empirical.BLOCK_ELEMENTS", 16 * 7)
+    monkeypatch.setattr("pfd_engine.flow.empirical.BLOCK_ELEMENTS", 16 * 7)
     torch.testing.assert_close(EmpiricalDenoiser(samples)(x, 0.3), whole, atol=1e-6, rtol=0)
 
 
@@ -136,7 +136,7 @@ def test_empirical_denoiser_refuses_nothing_and_nan():
 
 def test_nearest_samples_agree_with_a_full_search(generator, monkeypatch):
     images, samples = torch.randn(9, 1, 4, 4, generator=generator), torch.randn(57, 1, 4, 4, generator=generator)
-    monkeypatch.setattr("pfd_engine.empirical.BLOCK_ELEMENTS", 16 * 10)
+    monkeypatch.setattr("pfd_engine.flow.empirical.BLOCK_ELEMENTS", 16 * 10)
     distances, index = nearest_samples(images, samples, count=3)
     full = torch.cdist(images.flatten(1).double(), samples.flatten(1).double())
     expected, order = full.sort(1)

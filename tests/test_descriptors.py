@@ -7,7 +7,7 @@ import torch
 from transformers import Dinov2Config, Dinov2Model
 
 from pfd_engine import InputError
-from pfd_engine.descriptors import descriptor_names, load_descriptor
+from pfd_engine.measure.descriptors import descriptor_names, load_descriptor
 
 
 def test_descriptors_are_found_by_their_files():

@@ -8,10 +8,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from pfd_engine import GaussianDenoiser, InputError, SolverMap, noise, probability_flow_distance
-from pfd_engine.descriptors import load_descriptor
-from pfd_engine.endpoints import EndPointCache, EndPoints, Progress, seed_blocks
 from pfd_engine.errors import RunError
-from pfd_engine.measurement import Tally, look_schedule, measure
+from pfd_engine.measure.descriptors import load_descriptor
+from pfd_engine.measure.end_points import EndPointCache, EndPoints, Progress, seed_blocks
+from pfd_engine.measure.tally import Tally, look_schedule, measure
 from tests.test_denoisers import random_covariance
 
 T = 80.0

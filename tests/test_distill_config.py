@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from pfd_engine.cli import _parser
-from pfd_engine.cli_distill import OPTIONS, distill_config
-from pfd_engine.distill.checks import check_output
+from pfd_engine.cli.distill import OPTIONS, distill_config
+from pfd_engine.cli.main import _parser
+from pfd_engine.configs.distill import DistillConfig
 from pfd_engine.distill.objectives import OBJECTIVES
-from pfd_engine.distill_config import DistillConfig
 from pfd_engine.errors import InputError
-from pfd_engine.runs import parse_config
+from pfd_engine.planning.distillation_checks import check_output
+from pfd_engine.runs.folder import parse_config
 from pfd_engine.workspace import REPOSITORY
 
 GIVEN = {"teacher": "someone/teacher", "size": "mlp-128"}
@@ -95,7 +95,7 @@ def test_presets_suit_their_objectives() -> None:
 
 
 def test_the_configuration_needs_no_torch() -> None:
-    script = "import sys; import pfd_engine.distill_config, pfd_engine.cli; print('torch' in sys.modules)"
+    script = "import sys; import pfd_engine.configs.distill, pfd_engine.cli.main; print('torch' in sys.modules)"
     output = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert output.strip() == "False"
 

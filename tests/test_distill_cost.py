@@ -2,12 +2,12 @@
 
 import pytest
 
-from pfd_engine.cost import Model
-from pfd_engine.distill.cost import estimate, flops_per_call
-from pfd_engine.distill.ladders import find_rung
+from pfd_engine.configs.distill import DistillConfig
 from pfd_engine.distill.objectives import OBJECTIVES
-from pfd_engine.distill_config import DistillConfig
 from pfd_engine.errors import InputError
+from pfd_engine.models.networks.sizes import find_rung
+from pfd_engine.planning.distillation import estimate, flops_per_call
+from pfd_engine.planning.evaluation import Model
 
 SHAPE, TEACHER = (1, 8, 8), Model(1_662_016, (1, 8, 8), "mlp")
 

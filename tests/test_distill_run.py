@@ -15,21 +15,21 @@ import pytest
 import torch
 from torch import nn
 
-from pfd_engine.adapters import load_map, map_model
-from pfd_engine.adapters._few_step_sampler import FewStepSampler
-from pfd_engine.adapters._own_networks import UNetOptions
-from pfd_engine.adapters.own import MLPOptions, OwnConfig, save_denoiser
-from pfd_engine.cli import main
+from pfd_engine.cli.main import main
+from pfd_engine.configs.distill import DistillConfig
 from pfd_engine.distill import run as distill_run
 from pfd_engine.distill.objectives import OBJECTIVES
-from pfd_engine.distill_config import DistillConfig
-from pfd_engine.networks import build_network
-from pfd_engine.noise_ranges import TRAINING_SEEDS
-from pfd_engine.run_kinds import prepare
-from pfd_engine.runs import list_runs
-from pfd_engine.store import Store
-from pfd_engine.trained_range import trained_range
-from pfd_engine.training_sets import load_training_set
+from pfd_engine.flow.few_step_sampler import FewStepSampler
+from pfd_engine.flow.trained_range import trained_range
+from pfd_engine.jobs.kinds import prepare
+from pfd_engine.models.families import load_map, map_model
+from pfd_engine.models.families.own import MLPOptions, OwnConfig, save_denoiser
+from pfd_engine.models.networks.options import UNetOptions
+from pfd_engine.models.networks.own import build_network
+from pfd_engine.runs.folder import list_runs
+from pfd_engine.seeds import TRAINING_SEEDS
+from pfd_engine.store.database import Store
+from pfd_engine.training_sets.load import load_training_set
 from pfd_engine.workspace import Workspace
 from tests.run_processes import call, start, wait_until
 

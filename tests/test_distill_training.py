@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pfd_engine.denoisers import GaussianDenoiser
+from pfd_engine.configs.training import TrainConfig, learning_rate_at, log_spaced_steps
+from pfd_engine.distill.checkpoint import load_state, save_state
 from pfd_engine.distill.ema import decay_at, power_decay_at, power_exponent, power_width
 from pfd_engine.distill.objectives import OBJECTIVES, make_objective
-from pfd_engine.distill.train_config import TrainConfig, learning_rate_at, log_spaced_steps
 from pfd_engine.distill.trainer import Trainer
-from pfd_engine.distill.training_state import load_state, save_state
 from pfd_engine.errors import InputError, RunError
-from pfd_engine.networks import build_network
+from pfd_engine.flow.denoisers import GaussianDenoiser
+from pfd_engine.models.networks.own import build_network
 
 SHAPE = (1, 4, 4)
 TEACHER = GaussianDenoiser(torch.zeros(16), 0.3 * torch.eye(16))
@@ -121,7 +121,7 @@ def test_a_state_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pfd_engine.distill.training_state.os.fsync", full)
+    monkeypatch.setattr("pfd_engine.distill.checkpoint.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         save_state(tmp_path / "state", {"x": torch.ones(2)}, {"step": 4})
     found = load_state(tmp_path / "state")

@@ -152,7 +152,7 @@ def bounds(text):
 
 
 def test_results_without_a_sweep_or_an_evaluation_say_what_is_missing(tmp_path):
-    from pfd_engine.store import Store
+    from pfd_engine.store.database import Store
 
     empty = tmp_path / "empty.duckdb"
     with Store(None, None) as store:

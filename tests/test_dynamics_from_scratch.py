@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pfd_engine.findings import finding_sentence
-from pfd_engine.store import Store
+from pfd_engine.findings.sweeps import finding_sentence
+from pfd_engine.store.database import Store
 from pfd_engine.workspace import PUBLISHED_DATABASE
 
 

@@ -18,9 +18,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from pfd_engine import EvaluateConfig
-from pfd_engine.bundled import bundled_references
-from pfd_engine.end_point_cache import DAMAGED, EndPointCache
-from pfd_engine.evaluate import prepare
+from pfd_engine.evaluation.prepare import prepare
+from pfd_engine.measure.end_point_cache import DAMAGED, EndPointCache
+from pfd_engine.models.bundled import bundled_references
 from pfd_engine.workspace import Workspace
 
 REFERENCES = bundled_references()
@@ -258,7 +258,7 @@ def hold_the_lock(folder: Path) -> sqlite3.Connection:
 def test_a_database_that_stays_locked_is_given_up_and_told_once(
     cache: EndPointCache, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pfd_engine.end_point_cache.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("pfd_engine.measure.end_point_cache.LOCK_SECONDS", 0.2)
     busy = EndPointCache(folder)
     assert busy.put("map", SEEDS, block(1)) is None
     other = hold_the_lock(folder)

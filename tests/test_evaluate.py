@@ -12,12 +12,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from pfd_engine import EvaluateConfig, InputError, load_denoiser, probability_flow_distance
-from pfd_engine.bundled import bundled_references, floor_reference
-from pfd_engine.cli_output import describe_result
+from pfd_engine.cli.output import describe_result
 from pfd_engine.errors import Cancelled
-from pfd_engine.evaluate import prepare
-from pfd_engine.image_pairs import chosen_ranks
-from pfd_engine.solver_error import RUNGS
+from pfd_engine.evaluation.image_pairs import chosen_ranks
+from pfd_engine.evaluation.prepare import prepare
+from pfd_engine.measure.solver_error import RUNGS
+from pfd_engine.models.bundled import bundled_references, floor_reference
 from pfd_engine.workspace import Workspace
 
 REFERENCES = bundled_references()

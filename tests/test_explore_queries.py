@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pfd_engine import explore_queries as queries
 from pfd_engine import figures
 from pfd_engine.errors import InputError
-from pfd_engine.explore_queries import Grouping, Selection
-from pfd_engine.publish import publish
-from pfd_engine.store import Store
+from pfd_engine.sharing.selection import publish
+from pfd_engine.store.database import Store
+from pfd_engine.store.queries import explore as queries
+from pfd_engine.store.queries.explore import Grouping, Selection
 from pfd_engine.workspace import Workspace
 from tests.finding_samples import finished_sweep
 from tests.run_samples import append_raw, finished_run, measurement

@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from pages.common.layout import SCALING
-from pfd_engine import figure_export
-from pfd_engine.citation import bibtex, methods_of_finding, methods_of_result
+from pages.frame.page import SCALING
 from pfd_engine.errors import InputError, RunError
+from pfd_engine.figures import export as figure_export
 from pfd_engine.figures.style import finish
-from pfd_engine.latex import escaped, latex_table
-from pfd_engine.stored_verdict import judge_stored
+from pfd_engine.findings.verdicts import judge_stored
+from pfd_engine.wording.citation import bibtex, methods_of_finding, methods_of_result
+from pfd_engine.wording.latex import escaped, latex_table
 from tests.finding_samples import finished_sweep
 from tests.judged_samples import details, distances
 from tests.page_visits import checked, visit
@@ -269,7 +269,7 @@ def a_panel(form: str) -> None:
     import plotly.graph_objects as go
     import streamlit as st
 
-    from pages.common.exports import panel
+    from pages.widgets.exports import panel
 
     st.session_state["format-a/b <c>"] = form
     panel(pd.DataFrame({"x": [1.5]}), go.Figure(go.Scatter(y=[1])), "a/b <c>", {"run": "r"}, "Title & more")
@@ -285,13 +285,13 @@ def test_each_format_is_one_button(form, name):
 
 
 def test_an_image_is_drawn_when_asked_and_a_missing_browser_is_told(monkeypatch):
-    monkeypatch.setattr("pfd_engine.figure_export.obstacle", lambda: "no browser is installed here")
+    monkeypatch.setattr("pfd_engine.figures.export.obstacle", lambda: "no browser is installed here")
     app = AppTest.from_function(a_panel, kwargs={"form": "pdf"}).run()
     assert "no browser is installed here" in "".join(element.proto.body for element in app.get("html"))
     assert not app.button
     drawn: list[Any] = []
-    monkeypatch.setattr("pfd_engine.figure_export.obstacle", lambda: None)
-    monkeypatch.setattr("pfd_engine.figure_export.image", lambda figure, form, width: drawn.append((form, width)) or b"%PDF")
+    monkeypatch.setattr("pfd_engine.figures.export.obstacle", lambda: None)
+    monkeypatch.setattr("pfd_engine.figures.export.image", lambda figure, form, width: drawn.append((form, width)) or b"%PDF")
     app = AppTest.from_function(a_panel, kwargs={"form": "pdf"}).run()
     assert not drawn
     assert not app.get("download_button")
@@ -304,7 +304,7 @@ def test_no_other_format_is_made_before_it_is_asked_for(home, monkeypatch):
     def fail(*args: object, **more: object) -> None:
         raise AssertionError("a file was made while the page was drawn")
 
-    for name in ("pfd_engine.figure_export.table", "pfd_engine.figure_export.html", "pfd_engine.latex.latex_table"):
+    for name in ("pfd_engine.figures.export.table", "pfd_engine.figures.export.html", "pfd_engine.wording.latex.latex_table"):
         monkeypatch.setattr(name, fail)
     finished_sweep(home, "scaling")
     app = visit(SCALING)

@@ -7,7 +7,7 @@ import pytest
 
 from pfd_engine import figures
 from pfd_engine.analysis import convergence
-from pfd_engine.intervals import pfd_interval
+from pfd_engine.analysis.intervals import pfd_interval
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pandas as pd
 
 from pfd_engine import figures
 from pfd_engine.analysis import analyze_bias_variance, analyze_dynamics
-from pfd_engine.finding_tables import parts_table, verdicts_table
+from pfd_engine.findings.tables import parts_table, verdicts_table
 from tests.sweep_samples import SIZES, dynamics_sweep
 
 STEPS = (100, 400, 1600, 6400)

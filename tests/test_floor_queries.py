@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pfd_engine.floor_queries import RetrainedFloor, retrained_floor
-from pfd_engine.publish import publish
-from pfd_engine.run_events import EventLog
-from pfd_engine.runs import Run, claim_new_run
-from pfd_engine.store import Store
+from pfd_engine.runs.events import EventLog
+from pfd_engine.runs.folder import Run, claim_new_run
+from pfd_engine.sharing.selection import publish
+from pfd_engine.store.database import Store
+from pfd_engine.store.queries.floor import RetrainedFloor, retrained_floor
 from pfd_engine.workspace import Workspace
 from tests.run_samples import a_config, measurement, result
 

@@ -8,8 +8,8 @@ import torch
 from scipy.integrate import solve_ivp
 
 from pfd_engine import EmpiricalDenoiser, GaussianDenoiser, InputError, MixtureDenoiser, SolverMap, flow_map, noise
-from pfd_engine.flow_maps import is_map, resolve_sigma_range
-from pfd_engine.solvers import SOLVERS, sigma_grid
+from pfd_engine.flow.maps import is_map, resolve_sigma_range
+from pfd_engine.flow.solvers import SOLVERS, sigma_grid
 from tests.test_denoisers import random_covariance
 
 SIGMA_MIN, SIGMA_MAX = 0.002, 80.0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pfd_engine import GaussianDenoiser, flow_map
-from pfd_engine.gaussian_example import SIGMA_MAX, Gaussian, exact_pfd, exact_shuffled, heun, measure
+from pfd_engine.flow.gaussian_example import SIGMA_MAX, Gaussian, exact_pfd, exact_shuffled, heun, measure
 
 P, Q = Gaussian(0.0, 0.5), Gaussian(0.3, 0.7)
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pfd_engine.distill.groups import StudentGroup
+from pfd_engine.distill.cohorts.stacked import StudentGroup
 from pfd_engine.distill.trainer import TrainConfig, Trainer
 from pfd_engine.errors import InputError
-from pfd_engine.networks import build_network
+from pfd_engine.models.networks.own import build_network
 
 SHAPE, SEEDS, CONFIG = (1, 4, 4), (3, 5, 8), TrainConfig(steps=20, batch_size=16)
 

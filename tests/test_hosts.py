@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmarks.browser import chromium, chromium_path
-from pfd_engine import quickstart
+from pfd_engine.cli import quickstart
 from pfd_engine.errors import InputError
-from pfd_engine.hosts import Authority, Hosts
+from pfd_engine.jobs.hosts import Authority, Hosts
 from pfd_engine.workspace import REPOSITORY
 from tests.app_session import Session, texts
 from tests.raw_requests import request, web_socket
@@ -47,7 +47,7 @@ def environment(root, **more):
 def command(way, port, address):
     if way == "streamlit run":
         return [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}", f"--server.address={address}"]
-    return [sys.executable, "-m", "pfd_engine.serve", way, "--port", str(port), "--address", address]
+    return [sys.executable, "-m", "pfd_engine.cli.serve", way, "--port", str(port), "--address", address]
 
 
 def started(way, root, address="127.0.0.1", host="127.0.0.1", **variables):

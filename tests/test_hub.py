@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import snapshot_download
 
-from pfd_engine import hub_download
-from pfd_engine.checkpoint_files import CheckpointError, read_json
 from pfd_engine.errors import InputError
-from pfd_engine.hub import resolve
+from pfd_engine.hub import download as hub_download
+from pfd_engine.hub.layout import CheckpointError, read_json
+from pfd_engine.hub.resolve import resolve
 from tests.conftest import NOWHERE
 from tests.hub_server import REPOSITORY, make_family_folder
 from tests.hub_stub import SHA, HubStub
@@ -335,7 +335,7 @@ def test_a_full_disk_gets_one_sentence(stub, monkeypatch):
 
 KILLED_AFTER_ONE_CHUNK = """
 import os, signal
-from pfd_engine import hub, hub_download
+from pfd_engine.hub import download as hub_download, resolve as hub
 
 class Dying:
     def __init__(self, file):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pfd_engine.checkpoint_files import CheckpointError, choose_files
+from pfd_engine.hub.layout import CheckpointError, choose_files
 
 UNET = "unet/diffusion_pytorch_model"
 PIPELINE = ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"]

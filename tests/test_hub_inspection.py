@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from pfd_engine.checkpoint_info import inspect
 from pfd_engine.errors import InputError
-from pfd_engine.hub_download import cache_folder
+from pfd_engine.hub.download import cache_folder
+from pfd_engine.models.inspect import inspect
 from tests.hub_server import REPOSITORY, make_family_folder
 from tests.hub_stub import SHA, HubStub
 
@@ -58,7 +58,7 @@ def test_a_reference_that_names_nothing_is_an_error(reference):
 def test_inspection_imports_neither_torch_nor_diffusers(tmp_path):
     folders = [str(make_family_folder(family, tmp_path / family)) for family in ("own", "ddpm", "consistency")]
     script = (
-        "import sys\nfrom pfd_engine.checkpoint_info import inspect\n"
+        "import sys\nfrom pfd_engine.models.inspect import inspect\n"
         f"assert all(inspect(folder).loadable for folder in {folders!r})\n"
         "print(sorted({'torch', 'diffusers', 'transformers', 'streamlit'} & set(sys.modules)))"
     )

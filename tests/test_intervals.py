@@ -9,8 +9,8 @@ from scipy import special
 
 from benchmarks.coverage import DIFFERENCES, POPULATIONS, REQUIRED, coverage, false_verdicts, must_cover
 from pfd_engine import bias_variance
-from pfd_engine.intervals import Interval, not_ruled_out, paired_interval, pfd_interval, proportion_interval, tail_share
-from pfd_engine.t_quantiles import t_quantile
+from pfd_engine.analysis.intervals import Interval, not_ruled_out, paired_interval, pfd_interval, proportion_interval, tail_share
+from pfd_engine.analysis.t_quantiles import t_quantile
 
 
 def test_standard_error_is_the_delta_methods():

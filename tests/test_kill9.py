@@ -15,18 +15,18 @@ from typing import Any
 import psutil
 import pytest
 
-from pfd_engine.bundled import MEMORIZES, TEACHER
-from pfd_engine.config import EvaluateConfig
-from pfd_engine.run_status import ENDED
-from pfd_engine.runs import MAX_ATTEMPTS, Run, create_run, list_runs
-from pfd_engine.store import Store
+from pfd_engine.configs.evaluate import EvaluateConfig
+from pfd_engine.models.bundled import MEMORIZES, TEACHER
+from pfd_engine.runs.folder import MAX_ATTEMPTS, Run, create_run, list_runs
+from pfd_engine.runs.status import ENDED
+from pfd_engine.store.database import Store
 from pfd_engine.workspace import ASSETS, Workspace
 from tests.run_processes import REPOSITORY, call, command, environment, wait_until
 
 OWNER = """
 import sys, time
 from pathlib import Path
-from pfd_engine.store import Store
+from pfd_engine.store.database import Store
 from pfd_engine.workspace import Workspace
 store = Store(Workspace(Path(sys.argv[1])), None)
 while True:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from pfd_engine.adapters._own_networks import DiTOptions, NetworkOptions, UNetOptions
-from pfd_engine.distill.ladders import LADDER_BATCH, LADDER_SHAPES, LADDERS, MIB, RUNGS, Rung, find_rung
 from pfd_engine.errors import InputError
-from pfd_engine.networks import NETWORKS, build_network, count_parameters
+from pfd_engine.models.networks.options import DiTOptions, NetworkOptions, UNetOptions
+from pfd_engine.models.networks.own import NETWORKS, build_network, count_parameters
+from pfd_engine.models.networks.sizes import LADDER_BATCH, LADDER_SHAPES, LADDERS, MIB, RUNGS, Rung, find_rung
 from pfd_engine.workspace import REPOSITORY
 
 
@@ -90,7 +90,8 @@ def test_an_unknown_size_is_refused_with_what_there_is(name: str, offered: str) 
 
 
 def test_ladders_and_settings_need_no_torch() -> None:
-    modules: list[Any] = ["distill.ladders", "distill.objectives", "distill.train_config", "distill.cost", "distill.card", "run_kinds"]
+    modules: list[Any] = ["models.networks.sizes", "distill.objectives", "configs.training", "planning.distillation", "jobs.kinds"]
+    modules += ["models.student_card"]
     script = f"import importlib, sys\nfor m in {modules}: importlib.import_module('pfd_engine.' + m)\nprint('torch' in sys.modules)"
     output = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert output.strip() == "False"

@@ -14,12 +14,14 @@ from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.browser import serve
-from pfd_engine import checkpoint_info, hub_download, time_limit
-from pfd_engine.bundled import bundled_references
-from pfd_engine.checkpoint_files import MAX_JSON_BYTES
-from pfd_engine.checkpoint_info import inspect
+from pfd_engine import time_limit
 from pfd_engine.errors import InputError
-from pfd_engine.safetensors_header import BITS, MAX_HEADER_BYTES, HeaderError, end_of_header, parse
+from pfd_engine.hub import download as hub_download
+from pfd_engine.hub.layout import MAX_JSON_BYTES
+from pfd_engine.hub.safetensors_header import BITS, MAX_HEADER_BYTES, HeaderError, end_of_header, parse
+from pfd_engine.models import inspect as checkpoint_info
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.models.inspect import inspect
 from pfd_engine.workspace import REPOSITORY
 from tests.app_session import Session, texts
 from tests.hub_stub import HubStub

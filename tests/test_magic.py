@@ -6,8 +6,8 @@ import tomllib
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pfd_engine import serve
-from pfd_engine.runs import create_run
+from pfd_engine.cli import serve
+from pfd_engine.runs.folder import create_run
 from pfd_engine.workspace import REPOSITORY
 from tests.run_samples import a_config
 

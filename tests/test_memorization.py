@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pfd_engine.empirical import nearest_samples
-from pfd_engine.memorization import MEMORIZED_BELOW, count_memorized, distinct_samples
+from pfd_engine.flow.empirical import nearest_samples
+from pfd_engine.measure.memorization import MEMORIZED_BELOW, count_memorized, distinct_samples
 
 
 @pytest.fixture

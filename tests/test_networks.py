@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pfd_engine.adapters.own import MLPOptions
-from pfd_engine.networks import build_network, count_parameters
+from pfd_engine.models.families.own import MLPOptions
+from pfd_engine.models.networks.own import build_network, count_parameters
 
 
 @pytest.mark.parametrize(("width", "parameters"), [(64, 35_776), (128, 120_640), (256, 437_824), (512, 1_662_016)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pfd_engine import noise
-from pfd_engine.noise_bank import noise_of
+from pfd_engine.flow.noise import noise_of
 
 
 def test_every_seed_has_its_own_generator():

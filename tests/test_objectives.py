@@ -10,22 +10,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pfd_engine.adapters import load_denoiser, load_map
-from pfd_engine.adapters._few_step_map import FewStepMap
-from pfd_engine.adapters._few_step_sampler import FewStepSampler
-from pfd_engine.adapters.own import MLPOptions, OwnConfig, save_denoiser
-from pfd_engine.denoisers import EDMPrecondition, GaussianDenoiser
-from pfd_engine.distance import probability_flow_distance
 from pfd_engine.distill.objectives import OBJECTIVES, make_objective
 from pfd_engine.distill.objectives._teacher_steps import ddim_step, heun_step
 from pfd_engine.distill.objectives.distribution_matching import FAKE_UPDATES
 from pfd_engine.distill.trainer import TrainConfig, Trainer
-from pfd_engine.empirical import EmpiricalDenoiser
 from pfd_engine.errors import InputError
-from pfd_engine.flow_maps import SolverMap, flow_map
-from pfd_engine.networks import build_network
-from pfd_engine.noise_bank import noise, noise_of
-from pfd_engine.solvers import SOLVERS, sigma_grid
+from pfd_engine.flow.denoisers import EDMPrecondition, GaussianDenoiser
+from pfd_engine.flow.empirical import EmpiricalDenoiser
+from pfd_engine.flow.few_step_map import FewStepMap
+from pfd_engine.flow.few_step_sampler import FewStepSampler
+from pfd_engine.flow.maps import SolverMap, flow_map
+from pfd_engine.flow.noise import noise, noise_of
+from pfd_engine.flow.solvers import SOLVERS, sigma_grid
+from pfd_engine.measure.pfd import probability_flow_distance
+from pfd_engine.models.families import load_denoiser, load_map
+from pfd_engine.models.families.own import MLPOptions, OwnConfig, save_denoiser
+from pfd_engine.models.networks.own import build_network
 
 RANGE = {"sigma_min": 0.002, "sigma_max": 80.0}
 GAUSSIAN = GaussianDenoiser(torch.tensor([0.3, -0.2]), torch.tensor([[0.3, 0.1], [0.1, 0.2]]))

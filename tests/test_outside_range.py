@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pfd_engine import Denoiser, EmpiricalDenoiser, GaussianDenoiser
 from pfd_engine.errors import InputError
-from pfd_engine.flow_maps import SolverMap
-from pfd_engine.outside_range import InsideRange
+from pfd_engine.flow.maps import SolverMap
+from pfd_engine.flow.outside_range import InsideRange
 
 STUDENT = GaussianDenoiser(torch.tensor([0.5, -0.5]), torch.diag(torch.tensor([0.25, 0.5])))
 TEACHER = GaussianDenoiser(torch.tensor([0.0, 0.1]), torch.diag(torch.tensor([1.0, 0.3])))

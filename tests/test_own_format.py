@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pfd_engine.adapters import load_denoiser, load_map
-from pfd_engine.adapters.own import MLPOptions, OwnConfig, describe, save_denoiser
-from pfd_engine.denoisers import EDMPrecondition
 from pfd_engine.errors import InputError, RunError
-from pfd_engine.hub import resolve
-from pfd_engine.networks import build_network
+from pfd_engine.flow.denoisers import EDMPrecondition
+from pfd_engine.hub.resolve import resolve
+from pfd_engine.models.families import load_denoiser, load_map
+from pfd_engine.models.families.own import MLPOptions, OwnConfig, describe, save_denoiser
+from pfd_engine.models.networks.own import build_network
 from pfd_engine.workspace import REPOSITORY
 
 SHAPE = (1, 4, 4)
@@ -137,7 +137,7 @@ def test_a_bad_config_is_refused_in_one_sentence(folder: Path, changes: dict[str
 
 def test_configs_are_checked_without_torch(folder: Path) -> None:
     script = (
-        "import sys; from pfd_engine.hub import resolve; from pfd_engine.adapters import own\n"
+        "import sys; from pfd_engine.hub.resolve import resolve; from pfd_engine.models.families import own\n"
         f"print(own.describe(resolve({str(folder)!r})).shape, 'torch' in sys.modules)"
     )
     output = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
@@ -177,7 +177,7 @@ def test_weights_of_another_size_are_refused_before_the_network_is_built(folder:
     def allocate(*arguments: Any, **options: Any) -> None:
         raise AssertionError("the network was built")
 
-    monkeypatch.setattr("pfd_engine.networks.build_network", allocate)
+    monkeypatch.setattr("pfd_engine.models.networks.own.build_network", allocate)
     with pytest.raises(InputError, match="belongs to another model"):
         load_denoiser(str(folder))
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pfd_engine.bundled import bundled_references
-from pfd_engine.config import EvaluateConfig
+from pfd_engine.configs.evaluate import EvaluateConfig
 from pfd_engine.errors import InputError
-from pfd_engine.run_events import EventLog
-from pfd_engine.runs import create_run, list_runs
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.runs.events import EventLog
+from pfd_engine.runs.folder import create_run, list_runs
 from pfd_engine.workspace import REPOSITORY
 from tests.run_samples import a_config, append_raw, finished_run, measurement
 
@@ -161,7 +161,7 @@ def test_result_gives_verdict_numbers_wall_provenance_and_command(measured_home)
 
 
 def test_result_downloads_exactly_the_distances_that_were_measured(measured_home):
-    from pages.common.data import read_result
+    from pages.reads.store import read_result
 
     result = read_result(measured_home["run_id"])
     assert len(result.seeds) == 96
@@ -240,7 +240,7 @@ def test_bad_input_is_explained_once_and_never_launched(query, field, sentence, 
 
 
 def test_cuda_is_refused_beside_the_field_where_there_is_none(home, monkeypatch):
-    monkeypatch.setattr("pages.common.checks.shows_cuda", lambda: False)
+    monkeypatch.setattr("pages.forms.checks.shows_cuda", lambda: False)
     app = visit("Evaluate", **pair(device="cuda"))
     app.button(key="launch").click().run()
     assert "shows no NVIDIA GPU" in text_of(app)
@@ -257,7 +257,7 @@ def test_an_empty_form_complains_only_once_launched(home):
 
 def test_launching_queues_the_run_that_the_form_describes_and_wakes_the_worker(home, monkeypatch):
     woken = []
-    monkeypatch.setattr("pfd_engine.worker.ensure_worker", woken.append)
+    monkeypatch.setattr("pfd_engine.jobs.worker.ensure_worker", woken.append)
     app = visit("Evaluate", **pair(num_noises="64"))
     app.button(key="launch").click().run()
     assert not app.exception
@@ -275,7 +275,7 @@ def test_a_bundled_pair_is_one_click():
 
 
 def test_runs_show_progress_and_can_be_cancelled_and_tried_again(home, monkeypatch):
-    monkeypatch.setattr("pfd_engine.worker.ensure_worker", lambda workspace: None)
+    monkeypatch.setattr("pfd_engine.jobs.worker.ensure_worker", lambda workspace: None)
     run = create_run(home, EvaluateConfig(**pair()), queued=True)
     app = visit("Runs")
     assert_drawn(app)
@@ -331,15 +331,15 @@ def test_an_unexpected_error_is_one_sentence_and_its_details_are_logged(page, mo
         raise ZeroDivisionError("secret detail")
 
     targets = {
-        "Home": "pages.common.data.latest_results",
-        "Evaluate": "pages.common.fields.Form.read",
-        "Distill": "pages.common.fields.Form.read",
-        "Runs": "pages.common.progress.bar",
-        "Result": "pages.common.data.read_result",
-        "Checkpoints": "pages.common.models.bundled_choices",
-        "Sweep": "pages.common.fields.Form.read",
-        "Methods": "pfd_engine.gaussian_example.measure",
-        "Compare": "pfd_engine.wall_queries.students_with_images",
+        "Home": "pages.reads.store.latest_results",
+        "Evaluate": "pages.forms.form.Form.read",
+        "Distill": "pages.forms.form.Form.read",
+        "Runs": "pages.widgets.progress.bar",
+        "Result": "pages.reads.store.read_result",
+        "Checkpoints": "pages.forms.models.bundled_choices",
+        "Sweep": "pages.forms.form.Form.read",
+        "Methods": "pfd_engine.flow.gaussian_example.measure",
+        "Compare": "pfd_engine.store.queries.images.students_with_images",
     }
     monkeypatch.setattr(targets[page], fail)
     app = visit(page, run="x")
@@ -366,7 +366,7 @@ def test_the_demo_is_read_only(page, measured_home, home, monkeypatch):
 
 def test_the_numbers_of_a_borrowed_database_come_from_the_run_folders(measured_home, home):
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys\nfrom pfd_engine.store import Store\nfrom pfd_engine.workspace import Workspace\n"
+        [sys.executable, "-c", "import sys\nfrom pfd_engine.store.database import Store\nfrom pfd_engine.workspace import Workspace\n"
          "store = Store(Workspace.from_environment(), None)\nprint('held', flush=True)\nsys.stdin.read()"],
         cwd=REPOSITORY, env=os.environ | {"PFD_HOME": str(home.root)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
@@ -388,7 +388,7 @@ def test_pages_import_only_what_they_may():
         assert "import torch" not in text, path
     for path in (REPOSITORY / "pfd_engine").rglob("*.py"):
         assert "streamlit as" not in path.read_text(), path
-    assert Path("pages/common/layout.py").is_file()
+    assert Path("pages/frame/page.py").is_file()
 
 
 def alerts_of(app: AppTest) -> list[str]:
@@ -487,7 +487,7 @@ def test_a_training_set_that_is_not_on_the_hub_is_refused_beside_its_field(home,
     def missing(reference, **options):
         raise InputError(f"there is no data set {reference} on the Hub")
 
-    monkeypatch.setattr("pfd_engine.hub.resolve", missing)
+    monkeypatch.setattr("pfd_engine.hub.resolve.resolve", missing)
     app = visit("Evaluate", **pair(training_set="nobody/nothing"))
     app.button(key="launch").click().run()
     assert "there is no data set nobody/nothing" in alerts_of(app)[0]
@@ -522,8 +522,8 @@ def test_warnings_stand_beside_the_numbers_and_mark_the_card(measured_home, home
 
 
 def test_what_is_not_the_default_tells_results_of_one_pair_apart():
-    from pages.common.results import Summary
-    from pages.common.words import settings
+    from pages.widgets.html import settings
+    from pages.widgets.result import Summary
 
     assert settings({"solver": "heun", "steps": 18, "seed": 0, "descriptor": "pixel", "student_steps": None}) == ""
     told = settings({"solver": "euler", "steps": 1, "seed": 512, "descriptor": "inception", "student_steps": 4})
@@ -534,8 +534,8 @@ def test_what_is_not_the_default_tells_results_of_one_pair_apart():
 
 
 def test_the_command_of_a_result_is_pinned_to_the_commits_that_were_measured(measured_home):
-    from pages.common.data import read_result
-    from pages.common.provenance import command
+    from pages.reads.store import read_result
+    from pages.widgets.provenance import command
 
     result = read_result(measured_home["run_id"])
     config = result.config.model_copy(update={"teacher": "owner/teacher@main", "student": "./folder"})
@@ -566,7 +566,7 @@ def test_a_run_without_a_readable_configuration_cannot_be_tried_again_and_hides_
     assert f"retry-{damaged.id}" not in keys
     assert f"retry-{good.id}" in keys
 
-    from pages.common import progress
+    from pages.widgets import progress
 
     def fail_once(status, seen=[]):  # noqa: B006  it counts its own calls
         seen.append(status)
@@ -580,13 +580,13 @@ def test_a_run_without_a_readable_configuration_cannot_be_tried_again_and_hides_
 
 
 def test_checkpoints_offers_no_few_step_model_as_teacher_and_guesses_no_kind_of_map(monkeypatch):
-    from pfd_engine.checkpoint_info import CheckpointInfo
+    from pfd_engine.models.inspect import CheckpointInfo
 
     infos = {
         "./few": CheckpointInfo(reference="./few", family="consistency", few_step=True, steps=1, loadable=True),
         "./unreadable": CheckpointInfo(reference="./unreadable", reason="it holds pickles"),
     }
-    monkeypatch.setattr("pages.common.models.inspect_checkpoint", infos.__getitem__)
+    monkeypatch.setattr("pages.forms.models.inspect_checkpoint", infos.__getitem__)
     app = visit("Checkpoints", reference="./few")
     assert [button.key for button in app.button if button.key.startswith("use_")] == ["use_student"]
     assert "few-step student, 1 step<" in text_of(app)
@@ -594,7 +594,7 @@ def test_checkpoints_offers_no_few_step_model_as_teacher_and_guesses_no_kind_of_
 
 
 def test_numbers_of_one_row_of_the_wall_share_their_decimals():
-    from pages.common.wall import Pair, wall
+    from pages.widgets.wall import Pair, wall
 
     png = b"\x89PNG\r\n\x1a\n" + b"\0" * 8 + (8).to_bytes(4, "big") + (8).to_bytes(4, "big")
     drawn = wall([Pair(seed, "median", distance, png, png) for seed, distance in enumerate((1.7, 1.694, 0.9))])
@@ -602,7 +602,7 @@ def test_numbers_of_one_row_of_the_wall_share_their_decimals():
 
 
 def test_negative_numbers_have_a_proper_minus_sign():
-    from pages.common import words
+    from pages.widgets import html as words
 
     assert words.with_interval(-0.5, -0.6, -0.4) == "−0.500 [−0.600, −0.400]"
     assert words.spelled_interval(-0.6, 0.4) == "95 % interval\n−0.60 to 0.40"

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from pfd_engine.bundled import bundled_references
+from pfd_engine.configs.distill import DistillConfig
 from pfd_engine.distill.objectives import OBJECTIVES
-from pfd_engine.distill_config import DistillConfig
 from pfd_engine.errors import InputError
-from pfd_engine.runs import create_run, list_runs
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.runs.folder import create_run, list_runs
 from pfd_engine.workspace import Workspace
 from tests.run_processes import call
 from tests.test_pages import advanced_is_open, alerts_of, assert_drawn, home, text_of, visit  # noqa: F401  home is a fixture
@@ -36,7 +36,7 @@ def test_a_link_fills_the_form_and_launches_nothing(home):  # noqa: F811
 
 
 def test_every_setting_goes_into_the_link_and_comes_out_of_the_form_again():
-    from pages.common.forms import DISTILL_FORM, form_link
+    from pages.forms.launch import DISTILL_FORM, form_link
 
     changed = {
         "teacher": bundled_references().teacher, "size": "mlp-64", "objective": "progressive", "num_samples": 99, "steps": 77, "seed": 5,
@@ -105,7 +105,7 @@ BAD_INPUT = [
 
 @pytest.mark.parametrize(("query", "sentence"), BAD_INPUT, ids=[sentence for _, sentence in BAD_INPUT])
 def test_bad_input_is_explained_beside_its_field_and_never_launched(query, sentence, home, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("pages.common.checks.shows_cuda", lambda: False)
+    monkeypatch.setattr("pages.forms.checks.shows_cuda", lambda: False)
     app = visit("Distill", **asked(**query))
     app.button(key="launch").click().run()
     assert_drawn(app)
@@ -140,7 +140,7 @@ def test_a_link_that_asks_for_what_no_field_accepts_is_told_so(field, value, use
 
 
 def test_a_few_step_teacher_is_refused(tmp_path):
-    from pfd_engine.adapters._few_step_sampler import FewStepSampler
+    from pfd_engine.flow.few_step_sampler import FewStepSampler
     from tests.test_distill_run import save_teacher
 
     folder = save_teacher(tmp_path / "few", sampler=FewStepSampler(kind="consistency", levels=(80.0,), steps=1))
@@ -149,9 +149,9 @@ def test_a_few_step_teacher_is_refused(tmp_path):
 
 
 def test_evaluate_refuses_a_few_step_teacher_in_the_form_as_on_the_command_line(tmp_path):
-    from pfd_engine.adapters._few_step_sampler import FewStepSampler
-    from pfd_engine.config import EvaluateConfig
-    from pfd_engine.evaluate import prepare
+    from pfd_engine.configs.evaluate import EvaluateConfig
+    from pfd_engine.evaluation.prepare import prepare
+    from pfd_engine.flow.few_step_sampler import FewStepSampler
     from tests.test_distill_run import save_teacher
 
     folder = str(save_teacher(tmp_path / "few", sampler=FewStepSampler(kind="consistency", levels=(80.0,), steps=1)))
@@ -205,7 +205,7 @@ def test_a_failed_distillation_leads_back_to_its_form(home):  # noqa: F811
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_goes_from_the_form_to_a_result_with_a_wall(objective, home, monkeypatch):  # noqa: F811
     woken = []
-    monkeypatch.setattr("pfd_engine.worker.ensure_worker", woken.append)
+    monkeypatch.setattr("pfd_engine.jobs.worker.ensure_worker", woken.append)
     app = visit("Distill", **asked(objective=objective, **TINY))
     assert alerts_of(app) == []
     app.button(key="launch").click().run()
@@ -246,7 +246,7 @@ def test_every_objective_goes_from_the_form_to_a_result_with_a_wall(objective, h
 
 
 def test_numbers_of_a_distillation_are_those_of_the_student_that_was_asked_for(home):  # noqa: F811
-    from pages.common.data import latest_results
+    from pages.reads.store import latest_results
 
     words = ("distill", "--teacher", bundled_references().teacher, "--size", "mlp-32", "--objective", "consistency", "--num-samples", "16")
     words += ("--steps", "12", "--batch-size", "8", "--noises", "24", "--solver-steps", "3", "--json")

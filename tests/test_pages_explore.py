@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import streamlit as st
 
-from pages.common.layout import EXPLORE
-from pfd_engine.explore_queries import Selection, rows_query
-from pfd_engine.store import Store
+from pages.frame.page import EXPLORE
+from pfd_engine.store.database import Store
+from pfd_engine.store.queries.explore import Selection, rows_query
 from pfd_engine.workspace import Workspace
 from tests import page_visits
 from tests.finding_samples import finished_sweep
@@ -186,8 +186,8 @@ def test_the_numbers_behind_a_point_of_the_plot_are_listed(numbers):
 
 
 def test_a_ticked_row_chooses_its_student_and_an_unticked_one_lets_it_go(filled):
-    from pages.common.choices import Choices
-    from pages.common.explore_widgets import MOST_COMPARED, choose
+    from pages.frame.address import Choices
+    from pages.widgets.explore import MOST_COMPARED, choose
 
     choices = Choices("explore")
     st.session_state[choices.key("item")] = ["elsewhere"]
@@ -217,10 +217,10 @@ def test_a_link_to_more_students_than_can_be_compared_shows_the_first_six(filled
 
 
 def test_forged_ticks_change_nothing(monkeypatch):
-    from pages.common.ticked_table import ticked_table
+    from pages.widgets.ticked_table import ticked_table
 
     done, callbacks = [], {}
-    monkeypatch.setattr("pages.common.ticked_table._draw", lambda **options: callbacks.update(options))
+    monkeypatch.setattr("pages.widgets.ticked_table._draw", lambda **options: callbacks.update(options))
     ticked_table(pd.DataFrame({"x": ["1", "2"]}), ["a", "b"], [], "forged", lambda *tick: done.append(tick), telling=1)
     for told in (
         None,
@@ -294,8 +294,8 @@ def test_names_of_strangers_are_shown_as_they_stand(home):
 
 
 def test_the_csv_holds_all_pages_of_the_table(numbers):
-    from pages.common.data import the_store
-    from pages.common.explore_data import csv
+    from pages.reads.explore import csv
+    from pages.reads.store import the_store
 
     selection = Selection((("metric", ("E_gen",)),))
     data = csv(rows_query(selection, "value", descending=True))().decode()

@@ -9,10 +9,11 @@ import sys
 import pandas as pd
 import pytest
 
-from pages.common import findings, words
-from pages.common.layout import BIAS_VARIANCE, DYNAMICS, HOME, RESULT, SCALING, TRADE_OFFS
-from pfd_engine.publish import publish
-from pfd_engine.store import read_results
+from pages.frame.page import BIAS_VARIANCE, DYNAMICS, HOME, RESULT, SCALING, TRADE_OFFS
+from pages.reads import findings
+from pages.widgets import html as words
+from pfd_engine.sharing.selection import publish
+from pfd_engine.store.database import read_results
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests.finding_samples import finished_sweep
 from tests.page_visits import address, captions, checked, html, visit
@@ -43,7 +44,7 @@ def sweeps(home, measured):
 def test_a_visitor_who_clears_the_servers_caches_does_not_open_the_store_again(sweeps):
     import streamlit as st
 
-    from pages.common.data import the_store
+    from pages.reads.store import the_store
 
     store = the_store()
     st.cache_resource.clear()  # what a message of any visitor's browser does
@@ -156,8 +157,8 @@ def test_a_selected_point_chooses_its_first_student(measured):
     import pandas as pd
     import streamlit as st
 
-    from pages.common.choices import Choices
-    from pages.common.finding_widgets import student_of
+    from pages.frame.address import Choices
+    from pages.widgets.finding import student_of
 
     students = pd.DataFrame({"student": ["a", "b"], "size": ["s", "m"], "num_samples": [4, 4], "student_seed": [0, 0]})
     choices = Choices("test")
@@ -206,7 +207,7 @@ def test_trade_offs_name_the_number_of_noises_where_students_differ_in_it(home):
 def test_trade_offs_count_the_calls_of_solvers_and_of_few_steps(home):
     run = finished_run(home)
     append_raw(run, measurement(student="someone/matched", objective="consistency", student_steps=2, value=2.0))
-    from pages.common.findings import trade_offs
+    from pages.reads.findings import trade_offs
 
     frame = trade_offs().set_index("student")
     assert frame.loc["someone/student", "network_calls"] == 35
@@ -233,7 +234,7 @@ def test_the_result_page_of_a_sweep_lists_its_students_by_size_and_n(sweeps, mon
     drawn = html(visit(RESULT, run=sweeps["scaling"]))
     assert drawn.count("<tr><td>mlp-") == 12
     assert "<td>mlp-32</td><td>30 k</td><td>1,024</td><td>3</td><td>" in drawn
-    monkeypatch.setattr("pages.common.finding_widgets.MOST_ROWS", 5)
+    monkeypatch.setattr("pages.widgets.finding.MOST_ROWS", 5)
     app = visit(RESULT, run=sweeps["scaling"])
     assert html(app).count("<tr><td>mlp-") == 5
     assert "7 rows more" in captions(app)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pfd_engine.launching import audit_path, launch
-from pfd_engine.runs import list_runs
+from pfd_engine.jobs.launch import audit_path, launch
+from pfd_engine.runs.folder import list_runs
 from tests.run_samples import a_config
 from tests.test_pages import assert_drawn, home, pair, text_of, visit  # noqa: F401  a fixture
 
@@ -15,10 +15,10 @@ def as_user(home, monkeypatch):  # noqa: F811
     """A server with users; call it with who looks at the next pages."""
     monkeypatch.setenv("PFD_MODE", "hosted")
     monkeypatch.setenv("PFD_ALLOWED_USERS", f"{ANN} {BOB}")
-    monkeypatch.setattr("pfd_engine.worker.ensure_worker", lambda workspace: False)
+    monkeypatch.setattr("pfd_engine.jobs.worker.ensure_worker", lambda workspace: False)
 
     def become(user):
-        monkeypatch.setattr("pages.common.access.visitor", lambda: user)
+        monkeypatch.setattr("pages.frame.sign_in.visitor", lambda: user)
 
     return become
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pfd_engine.gaussian_example import Gaussian, exact_pfd
+from pfd_engine.flow.gaussian_example import Gaussian, exact_pfd
 from pfd_engine.workspace import REPOSITORY
 
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from pages.common.compare_data import short_label
-from pages.common.data import refresh
-from pages.common.layout import DYNAMICS, EVALUATE, HOME, RESULT, SCALING, TRADE_OFFS
-from pfd_engine.bundled import bundled_references
+from pages.frame.page import DYNAMICS, EVALUATE, HOME, RESULT, SCALING, TRADE_OFFS
+from pages.reads.images import short_label
+from pages.reads.store import refresh
+from pfd_engine.models.bundled import bundled_references
 from tests.finding_samples import EVENTS, finished_sweep
 from tests.judged_samples import distances, judged_run, twin_run
 from tests.page_visits import captions, html, visit
@@ -15,7 +15,7 @@ from tests.page_visits import captions, html, visit
 
 @pytest.fixture(autouse=True)
 def home(bare_home, monkeypatch):
-    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", bare_home.root / "none.duckdb")
+    monkeypatch.setattr("pages.reads.store.PUBLISHED_DATABASE", bare_home.root / "none.duckdb")
     return bare_home
 
 
@@ -43,7 +43,7 @@ def test_a_result_stands_beside_constant_image_ceiling_and_floor_in_cards_and_in
 
 def test_every_file_of_a_result_carries_its_baselines_and_its_verdict(home, monkeypatch):
     told = []
-    monkeypatch.setattr("pages.common.exports.exports", lambda frame, figure, name, facts, *more: told.append((frame, facts)))
+    monkeypatch.setattr("pages.widgets.exports.exports", lambda frame, figure, name, facts, *more: told.append((frame, facts)))
     visit(RESULT, run=judged_run(home).id)
     assert [(facts["constant_image"], facts["shuffled_ceiling"], facts["verdict"]) for _, facts in told] == 2 * [(4.2, 6.0, "generalizes")]
     assert {"PFD_squared_distance", "spread_squared_deviation"} <= set(told[1][0].columns)

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import streamlit as st
 
-from pages.common import sql_data
-from pages.common.layout import HOME, SQL
-from pfd_engine import sql_query
-from pfd_engine.schema_words import EXAMPLES
-from pfd_engine.sql_query import Answer, run_query
-from pfd_engine.store import Store, TooLarge
-from pfd_engine.store_schema import TABLES
+from pages.frame.page import HOME, SQL
+from pages.reads import sql as sql_data
+from pfd_engine.store.database import Store, TooLarge
+from pfd_engine.store.schema import TABLES
+from pfd_engine.store.sql import query as sql_query
+from pfd_engine.store.sql.query import Answer, run_query
+from pfd_engine.store.sql.tables import EXAMPLES
 from pfd_engine.workspace import REPOSITORY
 from tests import page_visits
 from tests.page_visits import address, captions, checked
@@ -27,7 +27,7 @@ COUNT = "select metric, count(*) as numbers from measurements group by all order
 @pytest.fixture(autouse=True)
 def home(bare_home, monkeypatch):
     """A workspace with one evaluation, and nothing published."""
-    monkeypatch.setattr("pages.common.data.INGEST_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("pages.reads.store.INGEST_EVERY_SECONDS", 0.0)
     return finished_run(bare_home)
 
 
@@ -181,7 +181,7 @@ def test_the_query_survives_a_visit_to_another_page():
 def test_the_demo_answers_without_a_workspace(tmp_path, monkeypatch):
     monkeypatch.setenv("PFD_MODE", "demo")
     monkeypatch.setenv("PFD_HOME", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", REPOSITORY / "results.duckdb")
+    monkeypatch.setattr("pages.reads.store.PUBLISHED_DATABASE", REPOSITORY / "results.duckdb")
     app = run(visit(), "select source, count(*) as rows from runs group by all")
     shown = app.dataframe[0].value
     assert list(shown["source"]) == ["published"]

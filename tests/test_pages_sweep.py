@@ -5,10 +5,10 @@ from html import unescape
 
 import pytest
 
-from pfd_engine.bundled import bundled_references
-from pfd_engine.experiments.spec import SweepConfig
-from pfd_engine.experiments.spec_files import bundled_specs, load_spec, question_of, spec_text
-from pfd_engine.runs import create_run, list_runs
+from pfd_engine.configs.sweep import SweepConfig
+from pfd_engine.configs.sweep_files import bundled_specs, load_spec, question_of, spec_text
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.runs.folder import create_run, list_runs
 from tests.finding_samples import finished_sweep
 from tests.test_pages import alerts_of, assert_drawn, home, text_of, visit  # noqa: F401  home is a fixture
 
@@ -55,8 +55,8 @@ def test_a_link_fills_the_form_and_launches_nothing(home):  # noqa: F811
 
 
 def test_every_setting_goes_into_the_link_and_out_of_the_form_again():
-    from pages.common.forms import form_link
-    from pages.common.sweep_fields import SweepFields, flat_values
+    from pages.forms.launch import form_link
+    from pages.forms.sweep_fields import SweepFields, flat_values
 
     config = SweepConfig.parse(
         {
@@ -111,7 +111,7 @@ def test_what_is_wrong_is_said_in_the_words_of_the_command_line(home, name):  # 
 
 
 def test_solver_steps_can_be_left_to_the_sweep(home, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("pfd_engine.worker.ensure_worker", lambda workspace: None)
+    monkeypatch.setattr("pfd_engine.jobs.worker.ensure_worker", lambda workspace: None)
     app = visit("Sweep", **asked(sweep_solver_steps="auto"))
     assert_drawn(app)
     assert alerts_of(app) == []
@@ -147,7 +147,7 @@ def test_a_demo_explains_and_launches_nothing(monkeypatch):
 
 
 def test_launch_queues_the_sweep(home, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("pfd_engine.worker.ensure_worker", lambda workspace: None)
+    monkeypatch.setattr("pfd_engine.jobs.worker.ensure_worker", lambda workspace: None)
     app = visit("Sweep", **asked(sweep_name="mine"))
     app.button(key="launch").click().run()
     (run,) = list_runs(home)
@@ -157,7 +157,7 @@ def test_launch_queues_the_sweep(home, monkeypatch):  # noqa: F811
 
 
 def test_a_queued_sweep_is_named_on_the_runs_page_and_followed_on_its_own(home, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("pfd_engine.worker.ensure_worker", lambda workspace: None)
+    monkeypatch.setattr("pfd_engine.jobs.worker.ensure_worker", lambda workspace: None)
     run = create_run(home, load_spec("scaling"))
     shown = text_of(visit("Runs")).replace("\\", "")
     assert "violet-badge[sweep]" in shown

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pfd_engine.bundled import bundled_references
-from pfd_engine.cli import main
+from pfd_engine.cli.main import main
+from pfd_engine.models.bundled import bundled_references
 from pfd_engine.workspace import REPOSITORY
 from tests.conftest import NOWHERE
 from tests.hub_stub import SHA

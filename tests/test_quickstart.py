@@ -11,8 +11,8 @@ import time
 import pytest
 
 from benchmarks.browser import chromium, chromium_path
-from pfd_engine.quickstart import main, port_is_free
-from pfd_engine.runs import list_runs
+from pfd_engine.cli.quickstart import main, port_is_free
+from pfd_engine.runs.folder import list_runs
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests.raw_requests import request, web_socket
 from tests.servers import free_port
@@ -28,7 +28,7 @@ def test_quickstart_measures_both_students_and_prints_a_link_to_the_result(port,
     if chromium_path() is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium is installed here: apt-get install chromium")
     log = tmp_path / "output"
-    command = [sys.executable, "-m", "pfd_engine.quickstart", "--no-browser", "--port", str(port)]
+    command = [sys.executable, "-m", "pfd_engine.cli.quickstart", "--no-browser", "--port", str(port)]
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     try:

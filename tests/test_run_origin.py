@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from pfd_engine.bundled import GENERALIZES, MEMORIZES, TEACHER
-from pfd_engine.cli import main
-from pfd_engine.config import EvaluateConfig
-from pfd_engine.distill_config import DistillConfig
+from pfd_engine.cli.main import main
+from pfd_engine.configs.distill import DistillConfig
+from pfd_engine.configs.evaluate import EvaluateConfig
 from pfd_engine.errors import InputError
-from pfd_engine.run_origin import ORIGIN_FILE
-from pfd_engine.runs import Run, create_run, retry
-from pfd_engine.store import Store
+from pfd_engine.models.bundled import GENERALIZES, MEMORIZES, TEACHER
+from pfd_engine.runs.folder import Run, create_run, retry
+from pfd_engine.runs.origin import ORIGIN_FILE
+from pfd_engine.store.database import Store
 from pfd_engine.workspace import ASSETS, Workspace
 from tests.run_processes import call
 from tests.run_samples import a_config

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pfd_engine import runs
 from pfd_engine.errors import InputError
-from pfd_engine.execution import ActiveRun
-from pfd_engine.run_events import EventLog, read_events
-from pfd_engine.run_status import Status
-from pfd_engine.runs import Run, claim_new_run, create_run, list_runs, open_run, retry
+from pfd_engine.jobs.execute import ActiveRun
+from pfd_engine.runs import folder as runs
+from pfd_engine.runs.events import EventLog, read_events
+from pfd_engine.runs.folder import Run, claim_new_run, create_run, list_runs, open_run, retry
+from pfd_engine.runs.status import Status
 from pfd_engine.workspace import Workspace
 from tests.run_samples import a_config, append_raw
 

@@ -118,8 +118,8 @@ def scratch():
 @pytest.fixture(scope="module")
 def analysis(scratch):
     from pfd_engine.analysis import analyze_scaling
-    from pfd_engine.store import Store
-    from pfd_engine.sweep_queries import sweep_distances, sweep_measurements
+    from pfd_engine.store.database import Store
+    from pfd_engine.store.queries.sweeps import sweep_distances, sweep_measurements
 
     with Store(None, PUBLISHED_DATABASE) as store:
         return analyze_scaling(sweep_measurements(store, scratch["run_id"]), sweep_distances(store, scratch["run_id"]))
@@ -171,7 +171,7 @@ def test_the_sentence_says_the_numbers_of_the_rows(scratch, analysis):
 
 
 def test_the_tables_say_the_numbers_of_the_rows(scratch, analysis):
-    from pfd_engine.finding_tables import collapse_table, crossings_table
+    from pfd_engine.findings.tables import collapse_table, crossings_table
 
     rows = crossings_table(analysis).rows
     assert [row[0] for row in rows] == scratch["sizes"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pfd_engine.analysis import analyze_scaling, collapse_sentence, scaling_details, scaling_sentence
-from pfd_engine.finding_tables import collapse_table, crossings_table
+from pfd_engine.findings.tables import collapse_table, crossings_table
 from tests.sweep_samples import SIZES, e_gen, e_mem, scaling_sweep, sweep_of_curves, true_crossings
 
 GRID = 2 ** np.arange(4, 13)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pfd_engine.scrub import scrubbed
+from pfd_engine.sharing.scrub import scrubbed
 
 PATHS = [
     "file:///home/alice/lab/x.pt",

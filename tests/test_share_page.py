@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pfd_engine.pull import list_pulled, pull
+from pfd_engine.sharing.pull import list_pulled, pull
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests.finding_samples import a_bundle
 from tests.hub_write_stub import HubWriteStub
@@ -28,10 +28,10 @@ PAGE = "pages/shared.py"
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import streamlit as st
 
-    from pages.common.data import forget
+    from pages.reads.store import forget
 
     monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("pages.common.data.PUBLISHED_DATABASE", tmp_path / "nothing-published.duckdb")
+    monkeypatch.setattr("pages.reads.store.PUBLISHED_DATABASE", tmp_path / "nothing-published.duckdb")
     yield Workspace(Path(os.environ["PFD_HOME"]))
     forget()
     st.cache_resource.clear()

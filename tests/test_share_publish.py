@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pfd_engine.cli import main
-from pfd_engine.publish import selection
-from pfd_engine.pull import list_pulled
-from pfd_engine.run_events import EventLog
-from pfd_engine.store import Store
+from pfd_engine.cli.main import main
+from pfd_engine.runs.events import EventLog
+from pfd_engine.sharing.pull import list_pulled
+from pfd_engine.sharing.selection import selection
+from pfd_engine.store.database import Store
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests.conftest import NOWHERE
 from tests.finding_samples import finished_sweep

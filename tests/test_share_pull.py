@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pfd_engine import store_queries, sweep_queries
-from pfd_engine.bundles.read import Refused, read_bundle
 from pfd_engine.errors import InputError
-from pfd_engine.pull import list_pulled, pull, remove
-from pfd_engine.store import Store
-from pfd_engine.store_pulled import MAX_PULLED
+from pfd_engine.sharing.bundle.read import Refused, read_bundle
+from pfd_engine.sharing.pull import list_pulled, pull, remove
+from pfd_engine.store.database import Store
+from pfd_engine.store.pulled import MAX_PULLED
+from pfd_engine.store.queries import runs as store_queries
+from pfd_engine.store.queries import sweeps as sweep_queries
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests.finding_samples import a_bundle, finished_sweep
 from tests.run_samples import a_config, finished_run
@@ -202,7 +203,7 @@ def test_a_claim_of_a_billion_rows_is_refused_before_they_are_read(bundle: Path)
 
 
 def test_a_small_file_that_unfolds_into_gigabytes_is_refused_before_it_is_read(bundle: Path, monkeypatch) -> None:
-    monkeypatch.setattr("pfd_engine.bundles.read.MAX_VALUES", 2**23)
+    monkeypatch.setattr("pfd_engine.sharing.bundle.read.MAX_VALUES", 2**23)
     path = bundle / "noise_distances.parquet"
     schema = pq.read_schema(path)
     row = pq.read_table(path).slice(0, 1).to_pylist()[0] | {"values": [0.0] * 2**20}
@@ -216,10 +217,10 @@ def test_a_small_file_that_unfolds_into_gigabytes_is_refused_before_it_is_read(b
 
 
 def test_a_reader_that_needs_too_much_is_stopped_and_that_is_one_sentence(mine: Workspace, bundle: Path, monkeypatch) -> None:
-    hungry = "from pfd_engine.bundles.read import limit_this_process; limit_this_process(); bytearray(4 * 2**30)"
+    hungry = "from pfd_engine.sharing.bundle.read import limit_this_process; limit_this_process(); bytearray(4 * 2**30)"
     answer = subprocess.run([sys.executable, "-c", hungry], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
     assert "MemoryError" in answer.stderr
-    monkeypatch.setattr("pfd_engine.pull.SECONDS", 0.01)
+    monkeypatch.setattr("pfd_engine.sharing.pull.SECONDS", 0.01)
     is_refused(mine, bundle, "needs more memory or time than a set of results may")
 
 
@@ -393,7 +394,7 @@ def test_a_file_of_a_folder_that_never_ends_is_refused_before_it_is_opened(mine:
         case "sparse":
             path.touch()
             os.truncate(path, 3 * 2**30)
-    monkeypatch.setattr("pfd_engine.hub.content_hash", lambda *words: pytest.fail("a file was opened"))
+    monkeypatch.setattr("pfd_engine.hub.resolve.content_hash", lambda *words: pytest.fail("a file was opened"))
     is_refused(mine, bundle, "are allowed" if kind == "sparse" else "measurements.parquet in")
 
 
@@ -425,7 +426,7 @@ def test_a_snapshot_for_others_leaves_out_what_was_pulled_unless_it_is_named(min
 
 
 def test_no_mean_is_of_ones_own_numbers_and_those_of_others_unasked(mine: Workspace, bundle: Path) -> None:
-    from pfd_engine import explore_queries as queries
+    from pfd_engine.store.queries import explore as queries
 
     finished_run(mine, a_config(num_noises=64))
     change(bundle, "measurements", lambda rows: [row.update(value=99.0, stderr=None, ci_low=None, ci_high=None) for row in rows] and None)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pfd_engine.analysis import analyze_bias_variance, analyze_scaling
-from pfd_engine.findings import finding_sentence
-from pfd_engine.store import Store
-from pfd_engine.sweep_queries import sweep_distances, sweep_measurements, sweep_runs
+from pfd_engine.findings.sweeps import finding_sentence
+from pfd_engine.store.database import Store
+from pfd_engine.store.queries.sweeps import sweep_distances, sweep_measurements, sweep_runs
 from pfd_engine.workspace import PUBLISHED_DATABASE
 
 

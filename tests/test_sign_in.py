@@ -9,8 +9,8 @@ import sys
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pfd_engine.bundled import bundled_references
-from pfd_engine.runs import list_runs
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.runs.folder import list_runs
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests import hub_server
 from tests.app_session import Session, texts
@@ -203,7 +203,7 @@ def test_secrets_that_lack_something_are_told_in_one_sentence(secrets, sentence,
 def test_a_server_that_is_set_up_wrongly_does_not_start_and_says_why(secrets, variables, sentence, tmp_path):
     settings = environment(tmp_path, **variables)
     (tmp_path / "home" / ".streamlit" / "secrets.toml").write_text(secrets)
-    words = [sys.executable, "-m", "pfd_engine.serve", "hosted", "--port", "1"]
+    words = [sys.executable, "-m", "pfd_engine.cli.serve", "hosted", "--port", "1"]
     answer = subprocess.run(words, cwd=REPOSITORY, env=settings, capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 2
     assert answer.stderr.strip().endswith(sentence)

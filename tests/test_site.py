@@ -10,12 +10,12 @@ from html.parser import HTMLParser
 import pytest
 from jinja2 import Environment
 
-from pfd_engine.cli import main
+from pfd_engine.cli.main import main
 from pfd_engine.errors import RunError
 from pfd_engine.site.blocks import Figure, Prose
 from pfd_engine.site.export import _portable, export_site
-from pfd_engine.store import read_results
-from pfd_engine.sweep_queries import FINDING_RULE
+from pfd_engine.store.database import read_results
+from pfd_engine.store.queries.sweeps import FINDING_RULE
 from pfd_engine.workspace import Workspace
 from tests.finding_samples import EVENTS, finished_sweep
 from tests.judged_samples import judged_run, twin_run

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from pfd_engine import GaussianDenoiser, SolverMap, load_denoiser, probability_flow_distance
-from pfd_engine.bundled import bundled_references
-from pfd_engine.convergence import solver_errors
-from pfd_engine.descriptors import load_descriptor
-from pfd_engine.empirical import EmpiricalDenoiser
-from pfd_engine.endpoints import EndPoints, drain, seed_blocks
-from pfd_engine.evaluation import PAIRS
-from pfd_engine.measurement import measure, tallied
-from pfd_engine.noise_ranges import TRAINING_SEEDS
-from pfd_engine.solver_error import finer_steps, next_rung, solver_error, subset_size
-from pfd_engine.training_sets import draw_samples
+from pfd_engine.evaluation.run import PAIRS
+from pfd_engine.flow.empirical import EmpiricalDenoiser
+from pfd_engine.measure.convergence import solver_errors
+from pfd_engine.measure.descriptors import load_descriptor
+from pfd_engine.measure.end_points import EndPoints, drain, seed_blocks
+from pfd_engine.measure.solver_error import finer_steps, next_rung, solver_error, subset_size
+from pfd_engine.measure.tally import measure, tallied
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.seeds import TRAINING_SEEDS
+from pfd_engine.training_sets.load import draw_samples
 from tests.test_denoisers import random_covariance
 
 NOISES, REFERENCE = 1024, 144

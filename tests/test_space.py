@@ -71,8 +71,8 @@ def test_the_image_is_pinned_and_runs_as_an_ordinary_user(dockerfile):
 def test_the_image_starts_exactly_what_make_demo_starts(dockerfile):
     words = json.loads(rest_of(dockerfile, "CMD")[0])
     dry = subprocess.run(["make", "-n", "demo", "PORT=8501"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    made = next(line for line in dry.splitlines() if "pfd_engine.serve" in line).split()
-    assert words[:4] == ["python", "-m", "pfd_engine.serve", "demo"] == ["python", *made[1:4]]
+    made = next(line for line in dry.splitlines() if "pfd_engine.cli.serve" in line).split()
+    assert words[:4] == ["python", "-m", "pfd_engine.cli.serve", "demo"] == ["python", *made[1:4]]
     assert made[4:] == ["--port", "8501"]
     assert words[4:] == ["--address", "0.0.0.0"]
     assert "PFD_MODE=demo" in rest_of(dockerfile, "ENV")[0]

@@ -13,13 +13,14 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from pfd_engine import sql_child, sql_query
 from pfd_engine.errors import InputError
-from pfd_engine.schema_words import EXAMPLES, MEANINGS, schema
-from pfd_engine.sql_child import BYTES, Refused, answer, open_snapshot
-from pfd_engine.sql_query import MAX_QUERY, Snapshots, run_query
-from pfd_engine.store import Store
-from pfd_engine.store_schema import TABLES
+from pfd_engine.store.database import Store
+from pfd_engine.store.schema import TABLES
+from pfd_engine.store.sql import child as sql_child
+from pfd_engine.store.sql import query as sql_query
+from pfd_engine.store.sql.child import BYTES, Refused, answer, open_snapshot
+from pfd_engine.store.sql.query import MAX_QUERY, Snapshots, run_query
+from pfd_engine.store.sql.tables import EXAMPLES, MEANINGS, schema
 from pfd_engine.workspace import PUBLISHED_DATABASE, Workspace
 from tests.run_samples import append_raw, finished_run, measurement
 
@@ -59,7 +60,7 @@ def slept(path, seconds):
 
 
 def children():
-    return [child for child in psutil.Process().children(recursive=True) if "pfd_engine.sql_child" in " ".join(_words(child))]
+    return [child for child in psutil.Process().children(recursive=True) if "pfd_engine.store.sql.child" in " ".join(_words(child))]
 
 
 def _words(process):

@@ -13,15 +13,15 @@ import duckdb
 import numpy as np
 import pytest
 
-from pfd_engine import store_queries as queries
-from pfd_engine import store_schema
 from pfd_engine.errors import InputError
-from pfd_engine.publish import publish
-from pfd_engine.run_events import EventLog
-from pfd_engine.runs import Run, claim_new_run
-from pfd_engine.store import OwnedElsewhere, Store, TooLarge, migrate, read_results
-from pfd_engine.store_ingest import upsert
-from pfd_engine.store_schema import MEASUREMENTS, MIGRATIONS, NOISE_DISTANCES
+from pfd_engine.runs.events import EventLog
+from pfd_engine.runs.folder import Run, claim_new_run
+from pfd_engine.sharing.selection import publish
+from pfd_engine.store import schema as store_schema
+from pfd_engine.store.database import OwnedElsewhere, Store, TooLarge, migrate, read_results
+from pfd_engine.store.ingest import upsert
+from pfd_engine.store.queries import runs as queries
+from pfd_engine.store.schema import MEASUREMENTS, MIGRATIONS, NOISE_DISTANCES
 from pfd_engine.workspace import REPOSITORY, Workspace
 from tests.run_samples import a_config, append_raw, finished_run, measurement
 
@@ -154,7 +154,8 @@ def test_a_second_owner_is_refused_and_reads_the_run_folders(workspace: Workspac
         with pytest.raises(OwnedElsewhere):
             Store(workspace, None)
         code = (
-            "import sys; from pathlib import Path; from pfd_engine.store import read_results; from pfd_engine.workspace import Workspace;"
+            "import sys; from pathlib import Path; from pfd_engine.store.database import read_results;"
+            "from pfd_engine.workspace import Workspace;"
             "s = read_results(Workspace(Path(sys.argv[1])), None); print(s.rows('select run_id, source from measurements'))"
         )
         answer = subprocess.run([sys.executable, "-c", code, str(workspace.root)], capture_output=True, text=True, timeout=60, check=True)
@@ -257,7 +258,8 @@ def test_a_later_version_migrates_without_losing_rows(workspace: Workspace, monk
     finished_run(workspace)
     with Store(workspace, None) as store:
         store.ingest()
-    monkeypatch.setattr("pfd_engine.store.MIGRATIONS", [*MIGRATIONS, ["alter table {database}.measurements add column note varchar"]])
+    later = ["alter table {database}.measurements add column note varchar"]
+    monkeypatch.setattr("pfd_engine.store.database.MIGRATIONS", [*MIGRATIONS, later])
     with Store(workspace, None) as store:
         assert store.frame("select note, value from measurements")["value"].tolist() == [1.5]
         assert store.rows("select max(version) as v from workspace.migrations") == [{"v": len(MIGRATIONS) + 1}]
@@ -266,7 +268,7 @@ def test_a_later_version_migrates_without_losing_rows(workspace: Workspace, monk
 def test_a_database_of_the_first_version_gains_the_columns_of_students(monkeypatch: pytest.MonkeyPatch) -> None:
     connection = duckdb.connect(":memory:")
     connection.execute("attach ':memory:' as w")
-    monkeypatch.setattr("pfd_engine.store.MIGRATIONS", MIGRATIONS[:1])
+    monkeypatch.setattr("pfd_engine.store.database.MIGRATIONS", MIGRATIONS[:1])
     migrate(connection, "w")
     old = NOISE_DISTANCES.row({"run_id": "r", "metric": "PFD", "seeds_start": 0, "seeds_stop": 2, "values": [1.0, 2.0]})
     names = ("key", "run_id", "metric", "seeds_start", "seeds_stop", "values")
@@ -274,7 +276,7 @@ def test_a_database_of_the_first_version_gains_the_columns_of_students(monkeypat
         'insert into w.noise_distances (key, run_id, metric, seeds_start, seeds_stop, "values") values (?, ?, ?, ?, ?, ?)',
         [old[name] for name in names],
     )
-    monkeypatch.setattr("pfd_engine.store.MIGRATIONS", MIGRATIONS)
+    monkeypatch.setattr("pfd_engine.store.database.MIGRATIONS", MIGRATIONS)
     migrate(connection, "w")
     new = NOISE_DISTANCES.row({**old, "student": "mlp-64 N=16 seed 0", "step": 10})
     assert new["key"] != old["key"]
@@ -289,7 +291,7 @@ def test_a_database_of_the_first_version_gains_the_columns_of_students(monkeypat
 def test_published_results_of_the_second_version_are_read_as_they_are(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "published.duckdb"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pfd_engine.store.MIGRATIONS", MIGRATIONS[:2])
+        patch.setattr("pfd_engine.store.database.MIGRATIONS", MIGRATIONS[:2])
         connection = duckdb.connect(":memory:")
         connection.execute("attach ? as published", [str(path)])
         migrate(connection, "published")
@@ -313,7 +315,7 @@ def test_a_failed_migration_changes_nothing(workspace: Workspace) -> None:
     connection.execute("attach ':memory:' as w")
     migrate(connection, "w")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pfd_engine.store.MIGRATIONS", [*MIGRATIONS, ["create table {database}.extra (a int)", "create nonsense"]])
+        patch.setattr("pfd_engine.store.database.MIGRATIONS", [*MIGRATIONS, ["create table {database}.extra (a int)", "create nonsense"]])
         with pytest.raises(duckdb.Error):
             migrate(connection, "w")
     assert connection.execute("select max(version) from w.migrations").fetchone() == (len(MIGRATIONS),)
@@ -368,7 +370,7 @@ def test_filters_bind_their_values(workspace: Workspace) -> None:
 
 
 def test_the_store_loads_no_torch() -> None:
-    code = "import sys, pfd_engine.store_queries, pfd_engine.worker, pfd_engine.cli; assert 'torch' not in sys.modules"
+    code = "import sys, pfd_engine.store.queries.runs, pfd_engine.jobs.worker, pfd_engine.cli.main; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from pfd_engine.floor_queries import floor_of_result, twins
-from pfd_engine.result_context import baselines, finer_steps, footnotes, how_big, marks
-from pfd_engine.store import Store
-from pfd_engine.stored_verdict import badge_of, judge_runs, judge_stored, said
+from pfd_engine.findings.context import baselines, finer_steps, footnotes, how_big, marks
+from pfd_engine.findings.verdicts import badge_of, judge_runs, judge_stored, said
+from pfd_engine.store.database import Store
+from pfd_engine.store.queries.floor import floor_of_result, twins
 from pfd_engine.workspace import PUBLISHED_DATABASE
 from tests.judged_samples import TWIN, details, distances, judged_run, twin_run
 

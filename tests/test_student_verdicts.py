@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pfd_engine.analysis import judge_student, student_verdicts
-from pfd_engine.finding_tables import students_table
+from pfd_engine.findings.tables import students_table
 
 SPREADS = {"E_gen": 4.2, "E_mem": 4.0}
 ERRORS = {  # E_gen, E_mem, E_emp

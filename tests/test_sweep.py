@@ -16,20 +16,21 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from pfd_engine.adapters._own_networks import UNetOptions
-from pfd_engine.adapters.own import OwnConfig, save_denoiser
-from pfd_engine.cli import main
-from pfd_engine.distill.training_state import load_state, save_state
+from pfd_engine.cli.main import main
+from pfd_engine.configs.sweep import SweepConfig
+from pfd_engine.configs.sweep_files import spec_text
+from pfd_engine.distill.checkpoint import load_state, save_state
 from pfd_engine.errors import InputError
-from pfd_engine.execution import LogBuffer, execute_here
 from pfd_engine.executors.local import attempt
-from pfd_engine.experiments import sweep, tasks
-from pfd_engine.experiments.spec import SweepConfig
-from pfd_engine.experiments.spec_files import spec_text
-from pfd_engine.networks import build_network
-from pfd_engine.runs import Run, list_runs
-from pfd_engine.store import Store
-from pfd_engine.trained_range import trained_range
+from pfd_engine.flow.trained_range import trained_range
+from pfd_engine.jobs.execute import LogBuffer, execute_here
+from pfd_engine.models.families.own import OwnConfig, save_denoiser
+from pfd_engine.models.networks.options import UNetOptions
+from pfd_engine.models.networks.own import build_network
+from pfd_engine.runs.folder import Run, list_runs
+from pfd_engine.store.database import Store
+from pfd_engine.sweeps import run as sweep
+from pfd_engine.sweeps import task as tasks
 from pfd_engine.workspace import Workspace
 from tests.run_processes import call, start, wait_until
 from tests.sweep_rows import contents
@@ -281,7 +282,7 @@ def test_a_group_that_fails_is_reported_and_the_others_go_on(teacher: str, works
 def test_what_the_cache_has_to_say_is_a_warning_of_the_run_and_said_once(
     teacher: str, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pfd_engine.endpoints.EndPointCache.put", lambda *arguments: "end points could not be cached (no room)")
+    monkeypatch.setattr("pfd_engine.measure.end_points.EndPointCache.put", lambda *arguments: "end points could not be cached (no room)")
     run = execute(config(teacher, sizes=["mlp-32", "mlp-48"]), workspace)
     assert [event["message"] for event in run.events("warning")] == ["end points could not be cached (no room)"]
 
@@ -293,7 +294,7 @@ def test_a_full_disk_ends_the_sweep_in_one_sentence_and_keeps_what_was_measured(
     def full(*arguments: Any) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("pfd_engine.distill.groups.save_state", full)
+    monkeypatch.setattr("pfd_engine.distill.cohorts.stacked.save_state", full)
     run, status, message = execute_here(config(teacher, sizes=["mlp-32", "mlp-48"]), workspace, lambda event: None, LogBuffer())
     assert (status, run.status.state) == (1, "failed")
     assert message == "the disk is full: free space and choose Try again on the Runs page, where the sweep goes on from here"

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from pfd_engine.cli import main
-from pfd_engine.cost import Model
-from pfd_engine.distill.cost import flops_per_call, step_seconds
-from pfd_engine.distill.ladders import find_rung
+from pfd_engine.cli.main import main
+from pfd_engine.configs.sweep import SweepConfig
+from pfd_engine.configs.sweep_files import load_spec, spec_text
 from pfd_engine.distill.objectives import OBJECTIVES
 from pfd_engine.errors import InputError
-from pfd_engine.experiments.cost import check_memory, describe, estimate
-from pfd_engine.experiments.spec import SweepConfig
-from pfd_engine.experiments.spec_files import load_spec, spec_text
-from pfd_engine.runs import list_runs
+from pfd_engine.models.networks.sizes import find_rung
+from pfd_engine.planning.distillation import flops_per_call, step_seconds
+from pfd_engine.planning.evaluation import Model
+from pfd_engine.planning.sweep import check_memory, describe, estimate
+from pfd_engine.runs.folder import list_runs
 from pfd_engine.workspace import Workspace
 
 SHAPE, TEACHER = (1, 8, 8), Model(1_662_016, (1, 8, 8), "mlp")

@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 import torch
 
-from pfd_engine import findings
-from pfd_engine.adapters import load_denoiser
-from pfd_engine.cli import main
-from pfd_engine.descriptors import load_descriptor
-from pfd_engine.endpoints import EndPoints, drain, seed_blocks
-from pfd_engine.experiments import tasks
-from pfd_engine.experiments.spec_files import spec_text
-from pfd_engine.experiments.sweep_range import trained_range_of_sweep
-from pfd_engine.finding_tables import verdicts_table
-from pfd_engine.flow_maps import SolverMap
-from pfd_engine.measurement import measure, tallied
-from pfd_engine.outside_range import InsideRange
-from pfd_engine.runs import list_runs
-from pfd_engine.store import Store
-from pfd_engine.sweep_queries import diagnostic_distances, sweep_distances, sweep_measurements, trade_off_rows
+from pfd_engine.cli.main import main
+from pfd_engine.configs.sweep_files import spec_text
+from pfd_engine.findings import sweeps as findings
+from pfd_engine.findings.tables import verdicts_table
+from pfd_engine.flow.maps import SolverMap
+from pfd_engine.flow.outside_range import InsideRange
+from pfd_engine.measure.descriptors import load_descriptor
+from pfd_engine.measure.end_points import EndPoints, drain, seed_blocks
+from pfd_engine.measure.tally import measure, tallied
+from pfd_engine.models.families import load_denoiser
+from pfd_engine.runs.folder import list_runs
+from pfd_engine.store.database import Store
+from pfd_engine.store.queries.sweeps import diagnostic_distances, sweep_distances, sweep_measurements, trade_off_rows
+from pfd_engine.sweeps import task as tasks
+from pfd_engine.sweeps.trained_range import trained_range_of_sweep
 from pfd_engine.workspace import Workspace
 from tests.sweep_rows import contents
 from tests.test_sweep import NOISES, by_metric, config, execute, inline, interrupted, rows_of, teacher, workspace  # noqa: F401  fixtures

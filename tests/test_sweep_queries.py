@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from pfd_engine import cli_sweep, store_queries, sweep_queries, wall_queries
-from pfd_engine.store import Store
+from pfd_engine.cli import sweep as cli_sweep
+from pfd_engine.store.database import Store
+from pfd_engine.store.queries import images as wall_queries
+from pfd_engine.store.queries import runs as store_queries
+from pfd_engine.store.queries import sweeps as sweep_queries
 from pfd_engine.workspace import Workspace
 from tests.finding_samples import NOISES, SAMPLES, SIZES, STEPS, a_sweep, finished_sweep, scaling_events
 from tests.judged_samples import twin_run

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pfd_engine.adapters import load_denoiser
-from pfd_engine.cli import main
-from pfd_engine.execution import LogBuffer, execute_here
-from pfd_engine.experiments import solver_steps
-from pfd_engine.experiments.solver_steps import SOLVER_STEPS
-from pfd_engine.flow_maps import SolverMap
-from pfd_engine.rungs import keep_rung, known_rung
-from pfd_engine.runs import Run, list_runs
+from pfd_engine.cli.main import main
+from pfd_engine.flow.maps import SolverMap
+from pfd_engine.jobs.execute import LogBuffer, execute_here
+from pfd_engine.measure.rungs import keep_rung, known_rung
+from pfd_engine.models.families import load_denoiser
+from pfd_engine.runs.folder import Run, list_runs
+from pfd_engine.sweeps import solver_steps
+from pfd_engine.sweeps.solver_steps import SOLVER_STEPS
 from pfd_engine.workspace import Workspace
 from tests.test_sweep import NOISES, by_metric, config, execute, inline, rows_of, teacher, workspace  # noqa: F401  fixtures
 

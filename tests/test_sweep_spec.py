@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from pfd_engine.cli import main
-from pfd_engine.distill.ladders import find_rung
+from pfd_engine.cli.main import main
+from pfd_engine.configs.sweep import SweepConfig
+from pfd_engine.configs.sweep_files import bundled_specs, load_spec, name_of, parse_toml, question_of, spec_text
 from pfd_engine.errors import InputError
-from pfd_engine.experiments.spec import SweepConfig
-from pfd_engine.experiments.spec_files import bundled_specs, load_spec, name_of, parse_toml, question_of, spec_text
-from pfd_engine.noise_ranges import TRAINING_SEEDS
-from pfd_engine.runs import list_runs, parse_config
+from pfd_engine.models.networks.sizes import find_rung
+from pfd_engine.runs.folder import list_runs, parse_config
+from pfd_engine.seeds import TRAINING_SEEDS
 from pfd_engine.workspace import REPOSITORY, Workspace
 
 GIVEN: dict[str, Any] = {
@@ -233,7 +233,7 @@ def test_the_text_of_a_sweep_reads_as_the_same_sweep(tmp_path: Path) -> None:
 
 def test_specs_need_no_torch() -> None:
     script = (
-        "import sys; from pfd_engine.experiments.spec_files import load_spec; import pfd_engine.experiments.cost, pfd_engine.cli;"
+        "import sys; from pfd_engine.configs.sweep_files import load_spec; import pfd_engine.planning.sweep, pfd_engine.cli.main;"
         "load_spec('scaling').groups(); print('torch' in sys.modules)"
     )
     output = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout

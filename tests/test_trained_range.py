@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from pfd_engine.bundled import bundled_references
+from pfd_engine.configs.sweep import SweepConfig
+from pfd_engine.configs.sweep_files import bundled_specs, load_spec
 from pfd_engine.distill.objectives import OBJECTIVES
-from pfd_engine.experiments.spec import SweepConfig
-from pfd_engine.experiments.spec_files import bundled_specs, load_spec
-from pfd_engine.experiments.sweep_range import trained_range_of_sweep, why_no_sweep_range
-from pfd_engine.trained_range import (
+from pfd_engine.flow.trained_range import (
     FEWEST_DRAWS,
     LOG_NORMAL_OBJECTIVES,
     common_range,
@@ -21,6 +19,8 @@ from pfd_engine.trained_range import (
     trained_range_of,
     why_no_trained_range,
 )
+from pfd_engine.models.bundled import bundled_references
+from pfd_engine.sweeps.trained_range import trained_range_of_sweep, why_no_sweep_range
 
 TRAINING = {"batch_size": 128, "p_mean": 1.2, "p_std": 0.8}
 METADATA: dict[str, Any] = {"objective": "samples", "step": 1000, "training": TRAINING}

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from pfd_engine.denoisers import GaussianDenoiser
 from pfd_engine.distill.trainer import TrainConfig, Trainer, denoising_loss, ema_decay_at, update_ema
-from pfd_engine.empirical import EmpiricalDenoiser
 from pfd_engine.errors import InputError, RunError
-from pfd_engine.networks import build_network
+from pfd_engine.flow.denoisers import GaussianDenoiser
+from pfd_engine.flow.empirical import EmpiricalDenoiser
+from pfd_engine.models.networks.own import build_network
 
 
 def trainer(seed: int = 0, **options: object) -> Trainer:

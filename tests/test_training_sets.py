@@ -12,16 +12,16 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from pfd_engine.adapters import load_denoiser
-from pfd_engine.adapters.own import MLPOptions, OwnConfig, save_denoiser
-from pfd_engine.endpoints import EndPoints, drain
 from pfd_engine.errors import InputError
-from pfd_engine.flow_maps import SolverMap, flow_map
-from pfd_engine.networks import build_network
-from pfd_engine.noise_bank import noise
-from pfd_engine.noise_ranges import TRAINING_SEEDS
-from pfd_engine.training_set_files import describe_samples, fingerprint, samples_sha256, write_training_set
-from pfd_engine.training_sets import check_disjoint, draw_samples, load_training_set
+from pfd_engine.flow.maps import SolverMap, flow_map
+from pfd_engine.flow.noise import noise
+from pfd_engine.measure.end_points import EndPoints, drain
+from pfd_engine.models.families import load_denoiser
+from pfd_engine.models.families.own import MLPOptions, OwnConfig, save_denoiser
+from pfd_engine.models.networks.own import build_network
+from pfd_engine.seeds import TRAINING_SEEDS
+from pfd_engine.training_sets.files import describe_samples, fingerprint, samples_sha256, write_training_set
+from pfd_engine.training_sets.load import check_disjoint, draw_samples, load_training_set
 
 SHAPE = (1, 2, 2)
 START = TRAINING_SEEDS.start

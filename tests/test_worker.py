@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pfd_engine import worker as worker_module
-from pfd_engine.run_status import Status
-from pfd_engine.runs import Run, claim_new_run, create_run, list_runs, retry
-from pfd_engine.store import read_run_folders
-from pfd_engine.worker import Worker, ensure_worker, worker_lives
+from pfd_engine.jobs import worker as worker_module
+from pfd_engine.jobs.worker import Worker, ensure_worker, worker_lives
+from pfd_engine.runs.folder import Run, claim_new_run, create_run, list_runs, retry
+from pfd_engine.runs.status import Status
+from pfd_engine.store.database import read_run_folders
 from pfd_engine.workspace import Workspace
 from tests.run_processes import call, environment, start, wait_until
 from tests.run_samples import a_config

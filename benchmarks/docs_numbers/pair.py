@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.docs_numbers.results import MissingData, Results
-from pfd_engine import words
+from pfd_engine.analysis.intervals import not_ruled_out
 from pfd_engine.analysis.sentences.wording import join
 from pfd_engine.analysis.verdicts import VERDICT_RULE
-from pfd_engine.bundled import FLOOR, GENERALIZES, MEMORIZES
-from pfd_engine.finding_tables import percent
-from pfd_engine.floor_queries import retrained_floor
-from pfd_engine.intervals import not_ruled_out
+from pfd_engine.findings.tables import percent
+from pfd_engine.models.bundled import FLOOR, GENERALIZES, MEMORIZES
+from pfd_engine.store.queries.floor import retrained_floor
+from pfd_engine.wording import numbers as words
 
 PAIR = (MEMORIZES, GENERALIZES)
 ORDINALS = ("first", "second")

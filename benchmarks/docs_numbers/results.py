@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from pfd_engine.bundled import TEACHER
-from pfd_engine.findings import ANALYSES, Finding
-from pfd_engine.store import Store
-from pfd_engine.store_queries import run
-from pfd_engine.sweep_queries import sweep_runs
+from pfd_engine.findings.sweeps import ANALYSES, Finding
+from pfd_engine.models.bundled import TEACHER
+from pfd_engine.store.database import Store
+from pfd_engine.store.queries.runs import run
+from pfd_engine.store.queries.sweeps import sweep_runs
 
 
 class MissingData(Exception):

@@ -9,15 +9,15 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.docs_numbers.results import MissingData, Results
-from pfd_engine import words
 from pfd_engine.analysis import collapse_sentence, scaling_details
 from pfd_engine.analysis.dynamics import DOUBLE_DESCENT, HUMP
 from pfd_engine.analysis.moves import Moves, comparisons, moves
 from pfd_engine.analysis.sentences.amounts import images, parameters
 from pfd_engine.analysis.sentences.wording import join, rows_of
-from pfd_engine.finding_tables import percent, verdicts_table
-from pfd_engine.findings import BiasVariance, Dynamics, Finding, Scaling
-from pfd_engine.sweep_queries import sweep_distances
+from pfd_engine.findings.sweeps import BiasVariance, Dynamics, Finding, Scaling
+from pfd_engine.findings.tables import percent, verdicts_table
+from pfd_engine.store.queries.sweeps import sweep_distances
+from pfd_engine.wording import numbers as words
 
 USUAL, RARE = "training-dynamics-usual", "training-dynamics"
 

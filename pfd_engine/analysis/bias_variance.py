@@ -1,4 +1,4 @@
-"""Is a student's error bias or variance, and how do both move with its size and with N? (The estimates: `pfd_engine/decomposition.py`.)"""
+"""Is a student's error bias or variance, and how do both move with its size and with N? (The estimates: `measure/bias_variance.py`.)"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from pfd_engine.analysis.quantiles import TAIL, t_quantile_of
 from pfd_engine.analysis.students import whole_numbers
-from pfd_engine.decomposition import BOTH, FEWEST, NOISES, outlier_share
+from pfd_engine.measure.bias_variance import BOTH, FEWEST, NOISES, outlier_share
 
 IDENTITY = 1e-9
 PARTS = ["bias2", "variance", "E_gen2"]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pfd_engine.intervals import pfd_interval
+from pfd_engine.analysis.intervals import pfd_interval
 
 NORMAL_95 = 1.959963984540054
 

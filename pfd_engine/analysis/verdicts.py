@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pfd_engine.intervals import CONFIDENCE, Interval, mean_interval, paired_interval
+from pfd_engine.analysis.intervals import CONFIDENCE, Interval, mean_interval, paired_interval
 
 Array = NDArray[np.float64]
 Word = Literal["memorizes", "generalizes", "neither", "undetermined"]

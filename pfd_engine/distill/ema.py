@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pfd_engine.distill.train_config import TrainConfig
+from pfd_engine.configs.training import TrainConfig
 
 
 def ema_decay_at(step: int, decay: float) -> float:

@@ -12,30 +12,30 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pfd_engine import evaluate
-from pfd_engine.adapters import LoadedDenoiser, load_denoiser
-from pfd_engine.adapters._few_step_sampler import FewStepSampler
-from pfd_engine.adapters.own import CARD_FILE, CONFIG_FILE, OwnConfig, save_denoiser
-from pfd_engine.config import EvaluateConfig
+from pfd_engine.configs.distill import DistillConfig
+from pfd_engine.configs.evaluate import EvaluateConfig
+from pfd_engine.configs.training import TrainConfig, log_spaced_steps
 from pfd_engine.devices import resolve_device
-from pfd_engine.distill.card import CardFacts, write_card
-from pfd_engine.distill.checks import check_memory, check_output, check_samples
-from pfd_engine.distill.ladders import Rung, find_rung
 from pfd_engine.distill.objectives import make_objective
 from pfd_engine.distill.objectives.objective import Objective
 from pfd_engine.distill.setup import free_memory, initial_network, reference_of, relative_reference, train_config
-from pfd_engine.distill.train_config import TrainConfig, log_spaced_steps
 from pfd_engine.distill.trainer import Trainer
-from pfd_engine.distill_config import DistillConfig
-from pfd_engine.endpoints import EndPointCache, EndPoints
 from pfd_engine.errors import Cancelled, InputError, RunError
-from pfd_engine.evaluation_report import Event, checkpoint_event, training_set_event
-from pfd_engine.flow_maps import SolverMap
-from pfd_engine.references import FolderReference, parse_reference
-from pfd_engine.runs import replace_file
-from pfd_engine.trained_range import trained_range_of
-from pfd_engine.training_set_files import TrainingSetDescription, describe_samples
-from pfd_engine.training_sets import TrainingSet, draw_samples
+from pfd_engine.evaluation import prepare as evaluate
+from pfd_engine.evaluation.report import Event, checkpoint_event, training_set_event
+from pfd_engine.flow.few_step_sampler import FewStepSampler
+from pfd_engine.flow.maps import SolverMap
+from pfd_engine.flow.trained_range import trained_range_of
+from pfd_engine.hub.references import FolderReference, parse_reference
+from pfd_engine.measure.end_points import EndPointCache, EndPoints
+from pfd_engine.models.families import LoadedDenoiser, load_denoiser
+from pfd_engine.models.families.own import CARD_FILE, CONFIG_FILE, OwnConfig, save_denoiser
+from pfd_engine.models.networks.sizes import Rung, find_rung
+from pfd_engine.models.student_card import CardFacts, write_card
+from pfd_engine.planning.distillation_checks import check_memory, check_output, check_samples
+from pfd_engine.runs.folder import replace_file
+from pfd_engine.training_sets.files import TrainingSetDescription, describe_samples
+from pfd_engine.training_sets.load import TrainingSet, draw_samples
 from pfd_engine.workspace import Workspace
 
 Report = Callable[[Event], None]

@@ -11,13 +11,13 @@ import psutil
 import torch
 from torch import nn
 
-from pfd_engine.adapters import LoadedDenoiser
-from pfd_engine.distill.ladders import NOISE_LEVELS, Rung
-from pfd_engine.distill.train_config import TrainConfig, check_device
-from pfd_engine.distill_config import DistillConfig
+from pfd_engine.configs.distill import DistillConfig
+from pfd_engine.configs.training import TrainConfig, check_device
 from pfd_engine.errors import InputError
-from pfd_engine.networks import build_network
-from pfd_engine.references import FolderReference, parse_reference
+from pfd_engine.hub.references import FolderReference, parse_reference
+from pfd_engine.models.families import LoadedDenoiser
+from pfd_engine.models.networks.own import build_network
+from pfd_engine.models.networks.sizes import NOISE_LEVELS, Rung
 
 SIGMA_DATA = 0.5
 

@@ -15,12 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pfd_engine.denoisers import EDMPrecondition
-from pfd_engine.distill.ema import decay_at, ema_decay_at, update_ema
-from pfd_engine.distill.objectives.objective import Objective
-from pfd_engine.distill.objectives.samples import Samples, denoising_loss, denoising_losses
-from pfd_engine.distill.train_config import TrainConfig, check_device, learning_rate_at
-from pfd_engine.distill.training_state import (
+from pfd_engine.configs.training import TrainConfig, check_device, learning_rate_at
+from pfd_engine.distill.checkpoint import (
     load_state,
     network_state,
     optimizer_state,
@@ -28,8 +24,12 @@ from pfd_engine.distill.training_state import (
     restore_optimizer,
     save_state,
 )
+from pfd_engine.distill.ema import decay_at, ema_decay_at, update_ema
+from pfd_engine.distill.objectives.objective import Objective
+from pfd_engine.distill.objectives.samples import Samples, denoising_loss, denoising_losses
 from pfd_engine.errors import InputError, RunError
-from pfd_engine.training_set_files import samples_sha256
+from pfd_engine.flow.denoisers import EDMPrecondition
+from pfd_engine.training_sets.files import samples_sha256
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
 

@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from pfd_engine import words
 from pfd_engine.figures.style import COLORS, count, finish, transparent
+from pfd_engine.wording import numbers as words
 
 PARTS = {"bias2": ("bias²", "bias"), "variance": ("variance", "variance")}
 LABELS = {"size": "Student size (parameters)", "num_samples": "Training samples N"}

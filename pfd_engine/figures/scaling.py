@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from pfd_engine import words
 from pfd_engine.figures.style import COLORS, NAMES, NEUTRAL, band, finish, references, sequence, symbols
+from pfd_engine.wording import numbers as words
 
 CROSSING = "N*"
 COLUMNS = ["size", "parameters", "metric", "num_samples", "abscissa", "abscissa_low", "abscissa_high"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from markupsafe import Markup
 
-from pfd_engine.finding_tables import Table
-from pfd_engine.wall import Pair, wall
+from pfd_engine.findings.tables import Table
+from pfd_engine.walls.same_noise import Pair, wall
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,11 +13,11 @@ from markupsafe import escape
 
 from pfd_engine import __version__
 from pfd_engine.errors import InputError, RunError
-from pfd_engine.run_events import sync_folder
+from pfd_engine.runs.events import sync_folder
 from pfd_engine.site.blocks import Page
 from pfd_engine.site.finding_pages import FILES, chosen_sweeps, empty, finding_page, trade_offs_page
 from pfd_engine.site.other_pages import home_page, methods_page, results_page
-from pfd_engine.store import Store
+from pfd_engine.store.database import Store
 from pfd_engine.workspace import REPOSITORY
 
 TEMPLATES = Path(__file__).parent / "templates"

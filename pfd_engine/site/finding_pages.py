@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pfd_engine import figures, findings, store_queries, words
+from pfd_engine import figures
 from pfd_engine.analysis import collapse_sentence, pareto_front, scaling_details, trade_off_sentence
-from pfd_engine.finding_tables import NOTES, baselines_line, collapse_table, crossings_table, parts_table, shared_line, verdicts_table
+from pfd_engine.findings import sweeps as findings
+from pfd_engine.findings.tables import NOTES, baselines_line, collapse_table, crossings_table, parts_table, shared_line, verdicts_table
+from pfd_engine.findings.trade_offs import trade_off_frame, with_noises
 from pfd_engine.site.blocks import Code, Facts, Figure, Heading, Note, Page, Prose, Rows, Sentence, Wall
-from pfd_engine.store import Store
-from pfd_engine.sweep_queries import sweep_baselines, sweep_measurements, sweep_runs
-from pfd_engine.trade_off_table import trade_off_frame, with_noises
-from pfd_engine.wall import Pair
+from pfd_engine.store.database import Store
+from pfd_engine.store.queries import runs as store_queries
+from pfd_engine.store.queries.sweeps import sweep_baselines, sweep_measurements, sweep_runs
+from pfd_engine.walls.same_noise import Pair
+from pfd_engine.wording import numbers as words
 
 if TYPE_CHECKING:
     import pandas as pd

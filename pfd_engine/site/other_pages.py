@@ -6,14 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pfd_engine import figures, methods_text, store_queries, words
+from pfd_engine import figures
 from pfd_engine.analysis import convergence
-from pfd_engine.finding_tables import Table, percent
-from pfd_engine.result_context import BASELINES, baselines, footnotes, how_big, marks
+from pfd_engine.findings.context import BASELINES, baselines, footnotes, how_big, marks
+from pfd_engine.findings.tables import Table, percent
+from pfd_engine.findings.verdicts import Judged, judge_runs, said
 from pfd_engine.site.blocks import Code, Facts, Figure, Formula, Heading, Note, Page, Prose, Rows, Sentence, Wall
 from pfd_engine.site.finding_pages import FILES, NAMES, OWN, Sweep, empty, provenance, read_pairs
-from pfd_engine.store import Store
-from pfd_engine.stored_verdict import Judged, judge_runs, said
+from pfd_engine.store.database import Store
+from pfd_engine.store.queries import runs as store_queries
+from pfd_engine.wording import methods as methods_text
+from pfd_engine.wording import numbers as words
 
 LATEST = 12
 SCORES = {"RP": "RP score (student and teacher make the same image)", "M": "M score (copies of training images)"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pfd_engine import words
 from pfd_engine.analysis.sentences.wording import Row
+from pfd_engine.wording import numbers as words
 
 
 def student(row: Row) -> str:

@@ -7,8 +7,8 @@ from collections import Counter
 from pfd_engine.analysis.bias_variance import IDENTITY, BiasVarianceAnalysis
 from pfd_engine.analysis.sentences.amounts import images, parameters
 from pfd_engine.analysis.sentences.wording import Row, join, rows_of
-from pfd_engine.decomposition import FEWEST
-from pfd_engine.words import count, with_interval
+from pfd_engine.measure.bias_variance import FEWEST
+from pfd_engine.wording.numbers import count, with_interval
 
 NO_PARTS = "No size of this sweep has all its students yet, so its error cannot be split into bias and variance."
 NAMES = {"bias2": "bias²", "variance": "variance"}

@@ -7,7 +7,7 @@ from itertools import groupby
 from pfd_engine.analysis.dynamics import DOUBLE_DESCENT, FALLS, HUMP, MOVES, OVERFITTING, RISES, TURNS, WORSE, DynamicsAnalysis
 from pfd_engine.analysis.sentences.amounts import images, interval, student
 from pfd_engine.analysis.sentences.wording import Row, join, rows_of
-from pfd_engine.words import upper_bound
+from pfd_engine.wording.numbers import upper_bound
 
 NO_DYNAMICS = "No student of this sweep has been measured yet, so nothing can be said about longer training."
 NOT_CHECKED = "This was not checked against the noise levels that training drew, so it is not called a double descent."

@@ -11,7 +11,7 @@ from pfd_engine.analysis.crossings import ABOVE, AGAIN, BELOW, MEMORIZING, UNKNO
 from pfd_engine.analysis.scaling import FEWEST_SIZES, PAPER_EXPONENT, UNDETERMINED, ScalingAnalysis
 from pfd_engine.analysis.sentences.wording import Row, join, rows_of
 from pfd_engine.analysis.students import NOISES
-from pfd_engine.words import count
+from pfd_engine.wording.numbers import count
 
 NO_SCALING = "No student of this sweep has been measured yet, so nothing can be said about memorization and generalization."
 LEVEL = 0.05

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pfd_engine.denoisers import Denoiser
+from pfd_engine.flow.denoisers import Denoiser
 
 
 def over(sigma: Tensor, x: Tensor) -> Tensor:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pfd_engine.denoisers import Denoiser
 from pfd_engine.distill.objectives._teacher_steps import over
 from pfd_engine.distill.objectives.objective import Objective
 from pfd_engine.distill.objectives.samples import weighted_errors
+from pfd_engine.flow.denoisers import Denoiser
 
 if TYPE_CHECKING:
     from pfd_engine.distill.trainer import Trainer

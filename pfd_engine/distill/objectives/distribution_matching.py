@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pfd_engine.adapters._few_step_sampler import FewStepSampler
-from pfd_engine.denoisers import Denoiser
 from pfd_engine.distill.objectives._teacher_steps import over
 from pfd_engine.distill.objectives.objective import Objective
 from pfd_engine.distill.objectives.samples import denoising_loss
 from pfd_engine.errors import InputError
-from pfd_engine.solvers import sigma_grid
+from pfd_engine.flow.denoisers import Denoiser
+from pfd_engine.flow.few_step_sampler import FewStepSampler
+from pfd_engine.flow.solvers import sigma_grid
 
 if TYPE_CHECKING:
     from pfd_engine.distill.trainer import Trainer

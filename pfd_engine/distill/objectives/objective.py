@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pfd_engine.adapters._few_step_sampler import FewStepSampler
+from pfd_engine.flow.few_step_sampler import FewStepSampler
 
 if TYPE_CHECKING:
-    from pfd_engine.distill.train_config import TrainConfig
+    from pfd_engine.configs.training import TrainConfig
     from pfd_engine.distill.trainer import Trainer
 
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pfd_engine.adapters._few_step_sampler import FewStepSampler
-from pfd_engine.denoisers import Denoiser
 from pfd_engine.distill.objectives._teacher_steps import ddim_step, heun_step, over
 from pfd_engine.distill.objectives.objective import Objective
 from pfd_engine.errors import InputError
-from pfd_engine.solvers import sigma_grid
+from pfd_engine.flow.denoisers import Denoiser
+from pfd_engine.flow.few_step_sampler import FewStepSampler
+from pfd_engine.flow.solvers import sigma_grid
 
 if TYPE_CHECKING:
-    from pfd_engine.distill.train_config import TrainConfig
+    from pfd_engine.configs.training import TrainConfig
     from pfd_engine.distill.trainer import Trainer
 
 FIRST_STEPS = 16

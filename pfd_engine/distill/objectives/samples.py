@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pfd_engine.denoisers import Denoiser
 from pfd_engine.distill.objectives.objective import Objective
+from pfd_engine.flow.denoisers import Denoiser
 
 if TYPE_CHECKING:
     from pfd_engine.distill.trainer import Trainer

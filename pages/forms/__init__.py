@@ -1,0 +1,1 @@
+"""The forms that launch runs, and their fields."""

@@ -1,0 +1,1 @@
+"""What a user may ask for: one checked, immutable configuration a kind of run. No torch."""

@@ -1,0 +1,1 @@
+"""One evaluation, from its configuration to its events."""

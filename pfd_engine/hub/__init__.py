@@ -1,0 +1,1 @@
+"""From a reference to pinned files on this machine, and from a folder to the Hub."""

@@ -1,0 +1,1 @@
+"""Metrics beside PFD, one module each."""

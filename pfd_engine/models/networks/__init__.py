@@ -1,0 +1,1 @@
+"""Networks, their options, and the ladders of sizes."""

@@ -1,0 +1,1 @@
+"""What lies on disk of a run: its folder, status, events and origin."""

@@ -1,0 +1,1 @@
+"""Results to others and from others."""

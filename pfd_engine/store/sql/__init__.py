@@ -1,0 +1,1 @@
+"""A visitor's own SQL, in a process of its own."""

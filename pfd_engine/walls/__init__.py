@@ -1,0 +1,1 @@
+"""Images of one noise side by side."""

@@ -1,0 +1,1 @@
+"""Numbers, methods and citations in words."""
