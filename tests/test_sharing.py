@@ -39,6 +39,7 @@ def copied_link(visitor):
 def choose(page, label, option):
     page.get_by_label(label, exact=True).click()
     page.keyboard.type(option)
+    page.get_by_role("option").filter(has_text=option).first.wait_for()
     page.keyboard.press("Enter")
 
 
