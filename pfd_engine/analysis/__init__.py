@@ -2,7 +2,7 @@
 
 from pfd_engine.analysis.bias_variance import BiasVarianceAnalysis, analyze_bias_variance
 from pfd_engine.analysis.dynamics import DynamicsAnalysis, Judgement, analyze_dynamics, judge
-from pfd_engine.analysis.evaluation import NORMAL_95, convergence
+from pfd_engine.analysis.evaluation import convergence
 from pfd_engine.analysis.scaling import Exponent, ScalingAnalysis, analyze_scaling, find_crossing
 from pfd_engine.analysis.sentences import (
     bias_variance_sentence,
@@ -18,7 +18,6 @@ from pfd_engine.analysis.trade_offs import pareto_front
 from pfd_engine.analysis.verdicts import Comparison, Verdict, judge_student, squared_deviations
 
 __all__ = [
-    "NORMAL_95",
     "BiasVarianceAnalysis",
     "Comparison",
     "DynamicsAnalysis",

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from pfd_engine.analysis.intervals import pfd_interval
 
-NORMAL_95 = 1.959963984540054
-
 
 def convergence(distances: dict[str, NDArray[np.float64]], points: int = 120) -> pd.DataFrame:
     """Return each metric's estimate from its first m squared per-noise distances, for up to `points` values of m.

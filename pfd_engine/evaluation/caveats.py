@@ -39,10 +39,9 @@ def range_note(student: FlowMap) -> str | None:
     beyond = sum(not found[0] <= sigma <= found[1] for sigma in levels)
     if not beyond:
         return None
-    covered = f"{found[0]:.3g} to {found[1]:.3g}"
-    lie = "lies" if beyond == 1 else "lie"
-    levels_beyond = f"{beyond} of the solver's {len(levels)} noise levels {lie} outside {covered}"
-    return f"{levels_beyond}, which training covered: there the student extrapolates"
+    lie, covered = "lies" if beyond == 1 else "lie", f"{found[0]:.3g} to {found[1]:.3g}"
+    levels_beyond = f"{beyond} of the solver's {len(levels)} noise levels {lie} outside the range that training covered"
+    return f"{levels_beyond}, {covered}: there the student extrapolates"
 
 
 def caveats(estimate: PFDEstimate, memorization: Memorization | None) -> Iterator[str]:
